@@ -1,0 +1,108 @@
+//! Commitments: how a header binds a payload without revealing it.
+//!
+//! `commitment = HMAC-SHA-256(salt, payload)` (RFC 2104) and
+//! `salt = HKDF-SHA-256(epoch secret, "stele/salt/v1" ‖ boot ‖ seq)` (RFC 5869, no extract salt).
+//! One secret serves a source for an epoch; disclosing one record discloses one salt.
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::{Boot, Seq};
+
+/// HMAC-SHA-256 of a payload under its record's salt.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Commitment([u8; 32]);
+
+impl Commitment {
+    /// The commitment to `payload` under `salt`.
+    pub fn new(salt: &Salt, payload: &[u8]) -> Self {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&salt.0)
+            .expect("invariant: HMAC takes a key of any length");
+        mac.update(payload);
+        Self(mac.finalize().into_bytes().into())
+    }
+
+    /// The commitment with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Commitment({})", hex::encode(self.0))
+    }
+}
+
+/// Number of a source's secret: it changes when the source takes a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+/// The secret that a source's salts of one epoch come from. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EpochSecret([u8; 32]);
+
+impl EpochSecret {
+    /// The secret with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes; they belong beside the tree, never into it.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The salt of one record.
+    pub fn salt(&self, boot: Boot, seq: Seq) -> Salt {
+        Salt(hkdf_sha256(
+            &self.0,
+            &[b"stele/salt/v1\0", &boot.0.to_be_bytes(), &seq.0.to_be_bytes()],
+        ))
+    }
+}
+
+impl fmt::Debug for EpochSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EpochSecret(..)")
+    }
+}
+
+/// What opens one commitment, given the payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Salt([u8; 32]);
+
+impl Salt {
+    /// The salt with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
+
+/// HKDF-SHA-256 (RFC 5869) of `secret` without extract salt, `info` given in parts, 32 bytes out.
+pub(crate) fn hkdf_sha256(secret: &[u8], info: &[&[u8]]) -> [u8; 32] {
+    let mut out = [0; 32];
+    Hkdf::<Sha256>::new(None, secret)
+        .expand_multi_info(info, &mut out)
+        .expect("invariant: 32 bytes are less than 255 blocks of SHA-256");
+    out
+}

@@ -15,6 +15,7 @@ mod header;
 pub mod kube;
 mod payloads;
 mod source;
+mod submission;
 mod time;
 
 pub use chain::{ChainHead, Seal, SealError};
@@ -23,6 +24,9 @@ pub use error::RecordError;
 pub use header::{Header, Kind, PayloadType};
 pub use payloads::{Declaration, Gap, GapReason, PreviousBoot};
 pub use source::{Boot, Seq, SourceId, SourceKey, SourcePublicKey};
+pub use submission::{
+    SUBMISSION_BYTES_TARGET, SUBMISSION_RECORDS_MAX, Submission, SubmittedRecord,
+};
 pub use time::{EventTime, LedgerTime, ObservedTime};
 
 /// Longest payload that one record may carry, in bytes. A Kubernetes object is limited to about

@@ -1,0 +1,238 @@
+//! A store in a local directory.
+//!
+//! ```text
+//! DIR/lock       held by the one process that writes
+//! DIR/objects/   write-once files, mode 0444, never visible half-written
+//! DIR/hints/     files that may be replaced
+//! DIR/staging/   only where the file system has no unnamed files; emptied at open
+//! ```
+//!
+//! A create is: unnamed file, write, flush, link under its name, flush the directory. The link is
+//! atomic and fails if the name exists. A failed flush is fatal: Linux marks the lost pages clean,
+//! so that a second flush would report success.
+
+mod create;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use self::create::Creator;
+use crate::{ObjectName, Put, Store, StoreError, random_bytes};
+
+/// A directory with write-once files.
+#[derive(Debug)]
+pub struct DiskStore {
+    root: PathBuf,
+    /// `None` when opened for reading only.
+    writer: Option<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    creator: Creator,
+    hints: Mutex<()>,
+    /// The lock lives as long as this file is open.
+    _lock: File,
+}
+
+impl DiskStore {
+    /// Opens `root` for writing and makes it, for its owner alone, if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process writes there; [`StoreError::Io`] if the directory
+    /// cannot be made or read.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        make_root(&root)?;
+        create::make_directories(&root.join("objects"))?;
+        for plane in ["hints", "staging"] {
+            create::make_directories(&root.join(plane))?;
+        }
+        let lock = lock(&root.join("lock"))?;
+        empty(&root.join("staging"))?;
+        let creator = Creator::new(root.join("objects"), root.join("staging"));
+        Ok(Self { root, writer: Some(Writer { creator, hints: Mutex::new(()), _lock: lock }) })
+    }
+
+    /// Opens `root` for reading, also while another process writes there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if there is no store at `root`.
+    pub fn open_read_only(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        let objects = root.join("objects");
+        let is_store = fs::metadata(&objects)
+            .map_err(|error| StoreError::io(format!("opening {}", objects.display()), error))?;
+        if !is_store.is_dir() {
+            let error = io::Error::from(io::ErrorKind::NotADirectory);
+            return Err(StoreError::io(format!("opening {}", objects.display()), error));
+        }
+        Ok(Self { root, writer: None })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file that holds (or would hold) an object.
+    pub fn object_path(&self, name: &ObjectName) -> PathBuf {
+        self.root.join("objects").join(name.as_str())
+    }
+
+    fn hint_path(&self, name: &ObjectName) -> PathBuf {
+        self.root.join("hints").join(name.as_str())
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.writer.as_ref().ok_or(StoreError::ReadOnly)
+    }
+}
+
+fn make_root(root: &Path) -> Result<(), StoreError> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    create::make_directories(root)?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+        .map_err(|error| StoreError::io(format!("protecting {}", root.display()), error))
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let what = || format!("locking {}", path.display());
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| StoreError::io(what(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::io(what(), error)),
+    }
+}
+
+fn empty(directory: &Path) -> Result<(), StoreError> {
+    let what = || format!("emptying {}", directory.display());
+    for entry in fs::read_dir(directory).map_err(|error| StoreError::io(what(), error))? {
+        let entry = entry.map_err(|error| StoreError::io(what(), error))?;
+        fs::remove_file(entry.path()).map_err(|error| StoreError::io(what(), error))?;
+    }
+    Ok(())
+}
+
+impl Store for DiskStore {
+    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
+        self.writer()?.creator.create(name, parts)
+    }
+
+    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
+        let bytes = fs::read(self.object_path(name));
+        bytes.map(Bytes::from).map_err(|error| StoreError::read(name, error))
+    }
+
+    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let file = File::open(self.object_path(name));
+        let file = file.map_err(|error| StoreError::read(name, error))?;
+        let size = file.metadata().map_err(|error| StoreError::read(name, error))?.len();
+        if range.start > range.end || range.end > size {
+            let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(StoreError::Io { what: format!("reading {name}"), error });
+        }
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, range.start)
+            .map_err(|error| StoreError::read(name, error))?;
+        Ok(bytes.into())
+    }
+
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
+        let metadata = fs::metadata(self.object_path(name));
+        metadata.map(|m| m.len()).map_err(|error| StoreError::read(name, error))
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectName>,
+    ) -> Result<Vec<ObjectName>, StoreError> {
+        let directory = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
+        let mut names = Vec::new();
+        walk(&self.root.join("objects"), directory, &mut |name| {
+            if name.as_str().starts_with(prefix) && after.is_none_or(|after| name > *after) {
+                names.push(name);
+            }
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.writer()?;
+        match fs::remove_file(self.object_path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io(format!("retiring {name}"), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        let _one_at_a_time = writer.hints.lock().unwrap_or_else(|e| e.into_inner());
+        let path = self.hint_path(name);
+        let failed = |error| StoreError::io(format!("writing hint {name}"), error);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let staged = self.root.join("staging").join(hex(&random_bytes::<8>()));
+        fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(failed)
+    }
+
+    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
+        match fs::read(self.hint_path(name)) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io(format!("reading hint {name}"), error)),
+        }
+    }
+}
+
+/// Calls `found` for every object below `objects/directory`; other files are passed over.
+fn walk(
+    objects: &Path,
+    directory: &str,
+    found: &mut dyn FnMut(ObjectName),
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::io(format!("listing {directory:?}"), error);
+    let entries = match fs::read_dir(objects.join(directory)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let Ok(file_name) = entry.file_name().into_string() else { continue };
+        let path =
+            if directory.is_empty() { file_name } else { format!("{directory}/{file_name}") };
+        if entry.file_type().map_err(failed)?.is_dir() {
+            walk(objects, &path, found)?;
+        } else if let Ok(name) = ObjectName::parse(path) {
+            found(name);
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

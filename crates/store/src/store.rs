@@ -1,0 +1,75 @@
+//! The trait behind which local disk and object stores stand.
+//!
+//! Two planes: *objects* are written once and never change; *hints* may be overwritten, stale or
+//! lost at any time and must never be needed for correctness.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::{ObjectName, StoreError};
+
+/// How a successful create went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// This call created the object.
+    Created,
+    /// The object was there already with exactly these bytes: an earlier attempt had succeeded.
+    AlreadyThere,
+}
+
+/// A store of write-once objects. Every call blocks; none is retried inside.
+pub trait Store: Send + Sync + 'static {
+    /// Creates the object out of `parts`, in order; durable when this returns `Ok`. An object with
+    /// equal bytes counts as success.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if other bytes stand under the name: somebody else owns it. After
+    /// any other error the object may or may not exist: read back and compare. After
+    /// [`StoreError::Fatal`] nothing more must be written by this process.
+    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError>;
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Io`] if it cannot be read.
+    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError>;
+
+    /// A range of the object's bytes, exactly as long as asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Io`] if it cannot be read or is shorter.
+    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// Length of the object in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Io`].
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError>;
+
+    /// Names that start with `prefix` and come after `after`, sorted by their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the store cannot be listed.
+    fn list(&self, prefix: &str, after: Option<&ObjectName>)
+    -> Result<Vec<ObjectName>, StoreError>;
+
+    /// Removes an object whose content lives on, verified, in another one. No other use is right.
+    /// Removing what is not there succeeds.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it cannot be removed; trying again later is safe.
+    fn retire(&self, name: &ObjectName) -> Result<(), StoreError>;
+
+    /// Sets a hint, replacing an earlier one. Readers see the old or the new bytes, or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] or [`StoreError::Full`]; the caller may go on without the hint.
+    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// The hint's bytes, if there are any.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the caller goes on as if there were none.
+    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError>;
+}

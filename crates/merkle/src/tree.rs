@@ -1,0 +1,192 @@
+//! Roots and proofs, made from the hashes of perfect subtrees (RFC 6962, 2.1).
+//!
+//! Not here: where those hashes come from ([`Subtrees`]), and checking a proof (`verify`).
+//! Invariant: only perfect, aligned subtrees inside the tree are asked for.
+
+use std::fmt;
+
+use crate::hash::{EMPTY_ROOT, Hash, node_hash};
+
+/// Position of a leaf in the log, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeafIndex(pub u64);
+
+/// Number of leaves in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TreeSize(pub u64);
+
+impl LeafIndex {
+    /// Size of the smallest tree that holds this leaf.
+    #[must_use]
+    pub const fn size_with(self) -> TreeSize {
+        TreeSize(self.0.saturating_add(1))
+    }
+}
+
+impl TreeSize {
+    /// The tree without leaves.
+    pub const EMPTY: Self = Self(0);
+
+    /// Whether the tree holds the leaf at `index`.
+    pub const fn contains(self, index: LeafIndex) -> bool {
+        index.0 < self.0
+    }
+}
+
+impl fmt::Display for LeafIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for TreeSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where the hashes of a tree's perfect subtrees are found.
+pub trait Subtrees {
+    /// Why a hash could not be had.
+    type Error;
+
+    /// Root of the perfect subtree of 2^`level` leaves that starts at leaf `index << level`.
+    /// Level 0 is a leaf hash. Only subtrees that lie wholly inside the tree are asked for.
+    ///
+    /// # Errors
+    /// What the implementation says; it is handed on unchanged.
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, Self::Error>;
+}
+
+impl<S: Subtrees + ?Sized> Subtrees for &S {
+    type Error = S::Error;
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, S::Error> {
+        (**self).subtree(level, index)
+    }
+}
+
+/// Why a proof could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProveError<E> {
+    /// The tree of this size has no such leaf. The request is wrong; refuse it.
+    #[error("the tree of size {size} has no leaf {index}")]
+    NoSuchLeaf {
+        /// The leaf asked for.
+        index: LeafIndex,
+        /// The tree's size.
+        size: TreeSize,
+    },
+    /// A smaller tree was asked to continue a larger one. The request is wrong; refuse it.
+    #[error("a tree of size {new} does not continue one of size {old}")]
+    SizesReversed {
+        /// The size said to be the older one.
+        old: TreeSize,
+        /// The size said to be the newer one.
+        new: TreeSize,
+    },
+    /// A hash could not be had. What to do depends on the cause.
+    #[error("cannot read a hash of the tree")]
+    Subtree(#[source] E),
+}
+
+/// Root of the tree of the first `size` leaves.
+///
+/// # Errors
+/// What `subtrees` answers.
+pub fn root<S: Subtrees>(size: TreeSize, subtrees: &S) -> Result<Hash, S::Error> {
+    if size == TreeSize::EMPTY { Ok(EMPTY_ROOT) } else { range_root(0, size.0, subtrees) }
+}
+
+/// Proof that the leaf at `index` is in the tree of `size`: from the leaf's sibling up to a child
+/// of the root.
+///
+/// # Errors
+/// [`ProveError::NoSuchLeaf`], or [`ProveError::Subtree`] with what `subtrees` answers.
+pub fn inclusion_proof<S: Subtrees>(
+    index: LeafIndex,
+    size: TreeSize,
+    subtrees: &S,
+) -> Result<Vec<Hash>, ProveError<S::Error>> {
+    if !size.contains(index) {
+        return Err(ProveError::NoSuchLeaf { index, size });
+    }
+    let (mut start, mut end) = (0, size.0);
+    let mut proof = Vec::new();
+    while end - start > 1 {
+        let middle = start + split(end - start);
+        if index.0 < middle {
+            proof.push(range_root(middle, end, subtrees).map_err(ProveError::Subtree)?);
+            end = middle;
+        } else {
+            proof.push(range_root(start, middle, subtrees).map_err(ProveError::Subtree)?);
+            start = middle;
+        }
+    }
+    proof.reverse();
+    Ok(proof)
+}
+
+/// Proof that the tree of size `old` is a prefix of the tree of size `new`. Empty if the sizes are
+/// equal or `old` is empty.
+///
+/// # Errors
+/// [`ProveError::SizesReversed`], or [`ProveError::Subtree`] with what `subtrees` answers.
+pub fn consistency_proof<S: Subtrees>(
+    old: TreeSize,
+    new: TreeSize,
+    subtrees: &S,
+) -> Result<Vec<Hash>, ProveError<S::Error>> {
+    if old > new {
+        return Err(ProveError::SizesReversed { old, new });
+    }
+    let mut proof = Vec::new();
+    if old == TreeSize::EMPTY {
+        return Ok(proof);
+    }
+    let (mut start, mut end) = (0, new.0);
+    while old.0 != end {
+        let middle = start + split(end - start);
+        if old.0 <= middle {
+            proof.push(range_root(middle, end, subtrees).map_err(ProveError::Subtree)?);
+            end = middle;
+        } else {
+            proof.push(range_root(start, middle, subtrees).map_err(ProveError::Subtree)?);
+            start = middle;
+        }
+    }
+    if start != 0 {
+        proof.push(range_root(start, end, subtrees).map_err(ProveError::Subtree)?);
+    }
+    proof.reverse();
+    Ok(proof)
+}
+
+/// Root of leaves `start..end`, a range that repeated splitting of a tree yields: not empty, and
+/// aligned to the largest power of two that fits in it.
+fn range_root<S: Subtrees>(start: u64, end: u64, subtrees: &S) -> Result<Hash, S::Error> {
+    let mut rest = end - start;
+    let mut at = start;
+    let mut peaks = Vec::new();
+    while rest > 0 {
+        let level = rest.ilog2();
+        peaks.push(subtrees.subtree(level as u8, at >> level)?);
+        at += 1 << level;
+        rest -= 1 << level;
+    }
+    Ok(fold_peaks(peaks.iter().copied()))
+}
+
+/// Joins the roots of perfect subtrees, largest first, into the root of all their leaves.
+pub(crate) fn fold_peaks(peaks: impl DoubleEndedIterator<Item = Hash>) -> Hash {
+    peaks.rev().reduce(|right, left| node_hash(&left, &right)).unwrap_or(EMPTY_ROOT)
+}
+
+/// Largest power of two below `n`, for `n` of at least 2.
+const fn split(n: u64) -> u64 {
+    1 << (n - 1).ilog2()
+}
+
+#[cfg(test)]
+mod tests;

@@ -169,9 +169,11 @@ impl Note {
     /// [`NoteError`] if that is no note that [`Note::parse`] reads.
     pub fn new(text: String, signatures: Vec<Signature>) -> Result<Self, NoteError> {
         let note = Self { text, signatures };
-        Self::parse(note.to_string().as_bytes()).and_then(|read| {
-            if read == note { Ok(note) } else { Err(NoteError::malformed("the text is none")) }
-        })
+        if Self::parse(note.to_string().as_bytes())? == note {
+            Ok(note)
+        } else {
+            Err(NoteError::malformed("its text does not end with a newline"))
+        }
     }
 
     /// Parses a note: UTF-8 without control characters, the text, the last empty line, lines of

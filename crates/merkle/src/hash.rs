@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// Length of a [`Hash`] in bytes.
+/// Length of a hash in bytes.
 pub const HASH_BYTES: usize = 32;
 
 const LEAF_PREFIX: u8 = 0;

@@ -1,0 +1,90 @@
+//! The errors of this crate. A record that can't be read is no error of the fold: it is counted
+//! and kept as a problem (see [`crate::query::Problem`]).
+
+/// Why the state could not be opened, advanced or asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The view's file can't be used. It holds nothing that is not in the log: the caller may
+    /// delete it and fold again from index 0.
+    #[error("the state view can't be used: {0}")]
+    Engine(String),
+    /// The folder of the view can't be made or read; the caller checks the path and the rights.
+    #[error("the folder of the state view can't be used: {0}")]
+    Io(#[from] std::io::Error),
+    /// A row of the view can't be read: the file is damaged. Delete it and fold again.
+    #[error("the state view is damaged: {0}")]
+    Damaged(String),
+    /// Records were left out; the caller sends them from `expected` on.
+    #[error("record {got} does not follow: the state expects record {expected}")]
+    Hole {
+        /// The index that must come next.
+        expected: u64,
+        /// The index that came.
+        got: u64,
+    },
+    /// The question names something that does not exist; the caller tells the user.
+    #[error("{message}")]
+    NotFound {
+        /// What was not found.
+        message: String,
+        /// What to do, for people; may be empty.
+        hint: String,
+    },
+    /// The question can be understood in several ways or not at all; the caller tells the user.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong with it.
+        message: String,
+        /// What to do, for people; may be empty.
+        hint: String,
+    },
+    /// The question is about a record that has not been folded yet; the caller may wait for it.
+    #[error("record {index} is not there yet: the state is at record {next} (exclusive)")]
+    NotYet {
+        /// The index asked for.
+        index: u64,
+        /// The next index to be folded.
+        next: u64,
+    },
+}
+
+impl StateError {
+    pub(crate) fn not_found(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::NotFound { message: message.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into(), hint: hint.into() }
+    }
+
+    /// What to do about it, for people; empty if there is nothing to say.
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::NotFound { hint, .. } | Self::Invalid { hint, .. } => hint,
+            Self::Engine(_) | Self::Damaged(_) => "delete the view; it is rebuilt from the log",
+            _ => "",
+        }
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for StateError {
+            fn from(error: $error) -> Self {
+                Self::Engine(error.to_string())
+            }
+        })*
+    };
+}
+
+from_redb! {
+    redb::Error, redb::DatabaseError, redb::TransactionError, redb::TableError,
+    redb::StorageError, redb::CommitError, redb::SetDurabilityError,
+}
+
+impl From<minicbor::decode::Error> for StateError {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}

@@ -1,0 +1,291 @@
+//! List pages and watch lines: what they say about objects, and about the stream itself.
+
+use std::borrow::Cow;
+
+use redb::ReadableTable;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Fault, Fold, Stamp, unusable};
+use crate::StateError;
+use crate::query::Verb;
+use crate::rv;
+use crate::tables::{GapRow, OpenList, StreamRow};
+
+#[derive(Deserialize)]
+struct WatchLine<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(borrow, default)]
+    metadata: PageMeta<'a>,
+    /// Go writes `null` for an empty list that was never made.
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta<'a> {
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Bookmark<'a> {
+    #[serde(borrow, default)]
+    metadata: BookmarkMeta<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMeta<'a> {
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+    #[serde(default)]
+    annotations: Option<std::collections::BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Status<'a> {
+    #[serde(borrow, default)]
+    message: Cow<'a, str>,
+    #[serde(default)]
+    code: i64,
+}
+
+/// Bookmark that ends the initial events of a watch which began with a list.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+impl Fold<'_> {
+    pub(super) fn watch_line(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
+        let (context, raw) = self.context(payload)?;
+        self.seen(stamp, context.cluster)?;
+        let line: WatchLine<'_> =
+            serde_json::from_slice(raw).map_err(|e| unusable(format!("watch line: {e}")))?;
+        let key = (context.type_id, stamp.source);
+        let verb = match line.kind.as_ref() {
+            "ADDED" => Verb::Added,
+            "MODIFIED" => Verb::Modified,
+            "DELETED" => Verb::Deleted,
+            "BOOKMARK" => return self.bookmark(stamp, key, line.object),
+            "ERROR" => return self.watch_error(stamp, key, line.object),
+            other => return Err(unusable(format!("watch line of unknown type {other:?}"))),
+        };
+        self.touch(stamp, key)?;
+        let seen = self.observe(stamp, &context, line.object, verb)?;
+        self.end_blindness(stamp, key, &seen.rv)?;
+        self.advance(stamp, key, &seen.rv)?;
+        Ok(())
+    }
+
+    /// Makes sure that the stream exists.
+    fn touch(&mut self, stamp: Stamp, key: (u32, u32)) -> Result<(), StateError> {
+        if self.stream(key)?.is_none() {
+            let stream = StreamRow {
+                first_time: stamp.time,
+                first_index: stamp.index,
+                last_time: stamp.time,
+                ..StreamRow::default()
+            };
+            self.streams.insert(key, stream);
+        }
+        Ok(())
+    }
+
+    /// The stream has come to `rv`.
+    fn advance(&mut self, stamp: Stamp, key: (u32, u32), rv: &str) -> Result<(), StateError> {
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        let older = rv::compare(rv, &stream.last_rv) == Some(std::cmp::Ordering::Less);
+        if !rv.is_empty() && !older {
+            rv.clone_into(&mut stream.last_rv);
+        }
+        stream.last_time = stream.last_time.max(stamp.time);
+        stream.last_index = stamp.index;
+        Ok(())
+    }
+
+    fn bookmark(&mut self, stamp: Stamp, key: (u32, u32), raw: &RawValue) -> Result<(), Fault> {
+        let mark: Bookmark<'_> =
+            serde_json::from_str(raw.get()).map_err(|e| unusable(format!("bookmark: {e}")))?;
+        self.touch(stamp, key)?;
+        let rv = mark.metadata.resource_version.as_ref();
+        let initial_end = mark.metadata.annotations.is_some_and(|annotations| {
+            annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true")
+        });
+        if let Some(stream) = self.stream(key)?
+            && initial_end
+            && stream.first_list.is_none()
+        {
+            stream.first_list = Some((stamp.index, stamp.time, rv.to_owned()));
+        }
+        self.end_blindness(stamp, key, rv)?;
+        self.advance(stamp, key, rv)?;
+        Ok(())
+    }
+
+    /// The server ended the watch; until the next frame the stream is blind.
+    fn watch_error(&mut self, stamp: Stamp, key: (u32, u32), raw: &RawValue) -> Result<(), Fault> {
+        self.touch(stamp, key)?;
+        let status: Status<'_> = serde_json::from_str(raw.get())
+            .map_err(|e| unusable(format!("status of an ERROR line: {e}")))?;
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        if stream.blind.is_some() {
+            return Ok(());
+        }
+        let gap = GapRow {
+            index: stamp.index,
+            source: stamp.source,
+            from: stream.last_time,
+            from_rv: (!stream.last_rv.is_empty()).then(|| stream.last_rv.clone()),
+            reason: if status.code == 410 { "expired" } else { "disconnected" }.to_owned(),
+            detail: status.message.into_owned(),
+            ..GapRow::default()
+        };
+        let number = self.derive_gap(key, gap)?;
+        if let Some(stream) = self.stream(key)? {
+            stream.blind = Some(number);
+        }
+        Ok(())
+    }
+
+    pub(super) fn list_page(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
+        let (context, raw) = self.context(payload)?;
+        self.seen(stamp, context.cluster)?;
+        let Some(place) = context.frame.list else {
+            return Err(unusable("a list page does not say which page it is"));
+        };
+        let page: Page<'_> =
+            serde_json::from_slice(raw).map_err(|e| unusable(format!("list page: {e}")))?;
+        let key = (context.type_id, stamp.source);
+        let list_rv = page.metadata.resource_version.as_ref();
+        let new = self.stream(key)?.is_none();
+        self.touch(stamp, key)?;
+        if place.page == 0 {
+            self.begin_list(stamp, key, place.id, list_rv, new)?;
+        }
+        let mut whole = self.continue_list(stamp, key, place.id, place.page)?;
+        for item in page.items.unwrap_or_default() {
+            match self.observe(stamp, &context, item, Verb::Listed) {
+                Ok(seen) if whole => {
+                    self.w.listed.insert((key.0, key.1, seen.object), ())?;
+                }
+                Ok(_) => {}
+                Err(Fault::Unusable(reason)) => {
+                    // An object that can't be read must not be taken for one that is missing.
+                    self.note(stamp.index, &format!("item of a list: {reason}"))?;
+                    whole = false;
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        if !whole {
+            self.drop_list(key)?;
+        } else if place.last {
+            self.end_list(stamp, &context, key, list_rv)?;
+        }
+        Ok(())
+    }
+
+    fn begin_list(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        id: u64,
+        rv: &str,
+        new: bool,
+    ) -> Result<(), StateError> {
+        self.drop_list(key)?;
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        stream.open_list = Some(OpenList {
+            id,
+            next_page: 0,
+            rv: rv.to_owned(),
+            time: stamp.time,
+            boot: stamp.boot,
+        });
+        let told = stream.gap_index.is_some_and(|index| index > stream.last_index);
+        if new || told || stream.blind.is_some() || stream.last_rv == rv {
+            return Ok(());
+        }
+        // A second list without a word about why: what was between the two was not seen.
+        let gap = GapRow {
+            index: stamp.index,
+            source: stamp.source,
+            from: stream.last_time,
+            to: Some(stamp.time),
+            from_rv: (!stream.last_rv.is_empty()).then(|| stream.last_rv.clone()),
+            to_rv: (!rv.is_empty()).then(|| rv.to_owned()),
+            reason: "relisted".to_owned(),
+            detail: "listed anew; nobody saw what came between".to_owned(),
+            ..GapRow::default()
+        };
+        self.derive_gap(key, gap)?;
+        Ok(())
+    }
+
+    /// Whether the page is the next one of the list that was begun.
+    fn continue_list(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        id: u64,
+        page: u32,
+    ) -> Result<bool, StateError> {
+        let open = self.stream(key)?.and_then(|stream| stream.open_list.as_mut());
+        let follows = open.is_some_and(|open| {
+            let follows = (open.id, open.next_page, open.boot) == (id, page, stamp.boot);
+            open.next_page = open.next_page.saturating_add(1);
+            follows
+        });
+        if !follows {
+            let reason = format!("page {page} of list {id} does not follow the page before it");
+            self.note(stamp.index, &reason)?;
+        }
+        Ok(follows)
+    }
+
+    fn drop_list(&mut self, key: (u32, u32)) -> Result<(), StateError> {
+        let open = self.stream(key)?.and_then(|stream| stream.open_list.take());
+        if open.is_some() {
+            let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
+            self.w.listed.retain_in(range, |_, ()| false)?;
+        }
+        Ok(())
+    }
+
+    /// What is known to exist and was not in the list has vanished.
+    fn end_list(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        key: (u32, u32),
+        last_rv: &str,
+    ) -> Result<(), Fault> {
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        let Some(open) = stream.open_list.clone() else { return Ok(()) };
+        let before = stream.last_rv.clone();
+        if stream.first_list.is_none() {
+            stream.first_list = Some((stamp.index, stamp.time, last_rv.to_owned()));
+        }
+        let mut missing = Vec::new();
+        for entry in self.w.alive.range((key.0, 0)..=(key.0, u64::MAX))? {
+            let object = entry?.0.value().1;
+            if self.w.listed.get((key.0, key.1, object))?.is_none() {
+                missing.push(object);
+            }
+        }
+        for object in missing {
+            self.vanish(stamp, context, object, (&open.rv, last_rv), &before)?;
+        }
+        self.drop_list(key)?;
+        self.end_blindness(stamp, key, last_rv)?;
+        self.advance(stamp, key, last_rv)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,328 @@
+//! The fold: takes records in the order of the log and writes rows.
+//!
+//! Every row is a function of the records so far. What is cached here is written back before the
+//! transaction ends, so that the size of a batch leaves no trace.
+
+mod address;
+mod frames;
+mod objects;
+mod sources;
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use redb::{ReadableTable, WriteTransaction};
+use stele_record::frame::FrameContext;
+use stele_record::{Header, Kind};
+
+use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, TypeRow, Writer, row, unrow};
+use crate::{StateError, TimeBasis};
+
+/// Level of zstd for bodies: they are written once and seldom read, but each frame waits for it.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Most different context lines that are kept parsed within a batch.
+const CONTEXTS_MAX: usize = 4_096;
+
+/// A record as the ledger holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct FoldRecord<'a> {
+    /// Its index in the log.
+    pub index: u64,
+    /// Its header.
+    pub header: &'a Header,
+    /// Its payload; empty if it has been erased.
+    pub payload: &'a [u8],
+}
+
+/// What a batch did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Records that were new.
+    pub records: u64,
+    /// Changes they made: versions, ends and gaps.
+    pub changes: u64,
+    /// Records, or items of them, that could not be used.
+    pub problems: u64,
+}
+
+/// Why a record was not folded.
+enum Fault {
+    /// The record is at fault: keep it as a problem and go on.
+    Unusable(String),
+    /// The engine is at fault: stop.
+    State(StateError),
+}
+
+impl<E: Into<StateError>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::State(error.into())
+    }
+}
+
+fn unusable(reason: impl std::fmt::Display) -> Fault {
+    Fault::Unusable(reason.to_string())
+}
+
+/// Where and when the record at hand stands.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    index: u64,
+    time: i64,
+    basis: TimeBasis,
+    source: u32,
+    boot: u64,
+}
+
+/// A context line, resolved.
+struct Context {
+    frame: FrameContext,
+    cluster: u32,
+    type_id: u32,
+}
+
+/// A write transaction in the making.
+pub(crate) struct Fold<'txn> {
+    w: Writer<'txn>,
+    next: u64,
+    applied: Applied,
+    /// Changes and problems of the record at hand so far.
+    ordinal: u32,
+    problem: u32,
+    contexts: HashMap<Box<[u8]>, Rc<Context>>,
+    sources: BTreeMap<u32, SourceRow>,
+    streams: BTreeMap<(u32, u32), StreamRow>,
+    types: BTreeMap<u32, TypeRow>,
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+impl<'txn> Fold<'txn> {
+    pub(crate) fn begin(txn: &'txn WriteTransaction) -> Result<Self, StateError> {
+        let w = Writer::open(txn)?;
+        let next = w.meta.get("next_index")?.map_or(0, |n| n.value());
+        Ok(Self {
+            w,
+            next,
+            applied: Applied::default(),
+            ordinal: 0,
+            problem: 0,
+            contexts: HashMap::new(),
+            sources: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            types: BTreeMap::new(),
+            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
+        })
+    }
+
+    pub(crate) fn record(&mut self, record: &FoldRecord<'_>) -> Result<(), StateError> {
+        if record.index < self.next {
+            return Ok(());
+        }
+        if record.index > self.next {
+            return Err(StateError::Hole { expected: self.next, got: record.index });
+        }
+        self.ordinal = 0;
+        self.problem = 0;
+        match self.dispatch(record) {
+            Ok(()) => {}
+            Err(Fault::Unusable(reason)) => self.note(record.index, &reason)?,
+            Err(Fault::State(error)) => return Err(error),
+        }
+        self.next += 1;
+        self.applied.records += 1;
+        Ok(())
+    }
+
+    fn dispatch(&mut self, record: &FoldRecord<'_>) -> Result<(), Fault> {
+        let header = record.header;
+        let stamp = self.enter(record)?;
+        if header.payload_len != record.payload.len() as u64 {
+            return match header.kind {
+                Kind::KUBE_LIST | Kind::KUBE_WATCH | Kind::KUBE_RESOURCES | Kind::GAP => {
+                    Err(unusable("the payload is not available"))
+                }
+                _ => Ok(()),
+            };
+        }
+        match header.kind {
+            Kind::SOURCE_CLOSE => self.source_close(stamp),
+            Kind::GAP => self.gap(stamp, record.payload),
+            Kind::KUBE_LIST => self.list_page(stamp, record.payload),
+            Kind::KUBE_WATCH => self.watch_line(stamp, record.payload),
+            Kind::KUBE_RESOURCES => self.resources(stamp, record.payload),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes back what was cached.
+    pub(crate) fn finish(mut self) -> Result<(Applied, u64), StateError> {
+        for (number, source) in &self.sources {
+            self.w.source_rows.insert(number, row(source).as_slice())?;
+        }
+        for (key, stream) in &self.streams {
+            self.w.streams.insert(key, row(stream).as_slice())?;
+        }
+        for (number, type_row) in &self.types {
+            self.w.type_rows.insert(number, row(type_row).as_slice())?;
+        }
+        self.w.meta.insert("next_index", self.next)?;
+        self.count("problems", self.applied.problems)?;
+        Ok((self.applied, self.next))
+    }
+
+    /// Adds to a counter and gives its value before. Counters are not written before they are
+    /// used, so that batches without any leave no trace.
+    fn count(&mut self, name: &'static str, by: u64) -> Result<u64, StateError> {
+        if by == 0 {
+            return Ok(0);
+        }
+        let before = self.w.meta.get(name)?.map_or(0, |n| n.value());
+        self.w.meta.insert(name, before + by)?;
+        Ok(before)
+    }
+
+    /// Keeps a problem of the record at hand.
+    fn note(&mut self, index: u64, reason: &str) -> Result<(), StateError> {
+        tracing::debug!(index, reason, "a record can't be used");
+        self.w.problems.insert((index, self.problem), reason)?;
+        self.problem += 1;
+        self.applied.problems += 1;
+        Ok(())
+    }
+
+    /// Puts a change into the sequence and gives its place within the record.
+    fn log(&mut self, index: u64, change: &LogRow) -> Result<u32, StateError> {
+        let ordinal = self.ordinal;
+        self.w.log.insert((index, ordinal), row(change).as_slice())?;
+        self.ordinal += 1;
+        self.applied.changes += 1;
+        Ok(ordinal)
+    }
+
+    /// Number of a cluster; a new one for a new id.
+    fn cluster(&mut self, id: &str) -> Result<u32, StateError> {
+        if let Some(number) = self.w.clusters.get(id)? {
+            return Ok(number.value());
+        }
+        let number = as_u32(self.count("clusters", 1)?)?;
+        self.w.clusters.insert(id, number)?;
+        let cluster = ClusterRow { id: id.to_owned(), name: id.to_owned() };
+        self.w.cluster_rows.insert(number, row(&cluster).as_slice())?;
+        Ok(number)
+    }
+
+    /// Number of a type; a new one, known from the built-in table as far as it goes, for a new
+    /// type.
+    fn resource_type(
+        &mut self,
+        cluster: u32,
+        group: &str,
+        resource: &str,
+    ) -> Result<u32, StateError> {
+        if let Some(number) = self.w.types.get((cluster, group, resource))? {
+            return Ok(number.value());
+        }
+        let number = as_u32(self.count("types", 1)?)?;
+        self.w.types.insert((cluster, group, resource), number)?;
+        let mut type_row = TypeRow {
+            cluster,
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            ..TypeRow::default()
+        };
+        if let Some(known) = stele_record::kube::builtin(group, resource) {
+            type_row.version = known.version;
+            type_row.kind = known.kind;
+            type_row.singular = known.singular;
+            type_row.short_names = known.short_names;
+            type_row.namespaced = known.namespaced;
+        }
+        self.types.insert(number, type_row);
+        Ok(number)
+    }
+
+    fn type_row(&mut self, number: u32) -> Result<&mut TypeRow, StateError> {
+        match self.types.entry(number) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let found = self.w.type_rows.get(number)?;
+                let found = found.ok_or_else(|| StateError::Damaged("no such type".to_owned()))?;
+                let type_row = unrow(found.value())?;
+                Ok(entry.insert(type_row))
+            }
+        }
+    }
+
+    /// The context of a frame, and the raw bytes after it.
+    fn context<'p>(&mut self, payload: &'p [u8]) -> Result<(Rc<Context>, &'p [u8]), Fault> {
+        let end = payload.iter().position(|&b| b == b'\n').unwrap_or(payload.len());
+        if let Some(context) = self.contexts.get(&payload[..end]) {
+            let context = Rc::clone(context);
+            self.name_type(&context.frame, context.type_id)?;
+            return Ok((context, &payload[end + 1..]));
+        }
+        let (frame, raw) = FrameContext::split(payload).map_err(unusable)?;
+        let cluster = self.cluster(&frame.cluster)?;
+        let type_id = self.resource_type(cluster, &frame.group, &frame.resource)?;
+        self.name_type(&frame, type_id)?;
+        let context = Rc::new(Context { frame, cluster, type_id });
+        if self.contexts.len() >= CONTEXTS_MAX {
+            self.contexts.clear();
+        }
+        self.contexts.insert(payload[..end].into(), Rc::clone(&context));
+        Ok((context, raw))
+    }
+
+    /// The newest frame says under which names its type goes.
+    fn name_type(&mut self, frame: &FrameContext, type_id: u32) -> Result<(), StateError> {
+        let type_row = self.type_row(type_id)?;
+        type_row.recorded = true;
+        if type_row.version != frame.version || type_row.kind != frame.kind {
+            type_row.version.clone_from(&frame.version);
+            type_row.kind.clone_from(&frame.kind);
+        }
+        type_row.namespaced = frame.namespaced;
+        Ok(())
+    }
+
+    /// What discovery found.
+    fn resources(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
+        let list = stele_record::kube::ResourceList::decode(payload).map_err(unusable)?;
+        let cluster = self.cluster(&list.cluster)?;
+        self.seen(stamp, cluster)?;
+        if !list.cluster_name.is_empty() {
+            let named = ClusterRow { id: list.cluster, name: list.cluster_name };
+            self.w.cluster_rows.insert(cluster, row(&named).as_slice())?;
+        }
+        for found in list.resources {
+            let number = self.resource_type(cluster, &found.group, &found.resource)?;
+            let type_row = self.type_row(number)?;
+            type_row.version = found.version;
+            type_row.kind = found.kind;
+            type_row.singular = found.singular;
+            type_row.short_names = found.short_names;
+            type_row.namespaced = found.namespaced;
+        }
+        Ok(())
+    }
+
+    /// Notes that the record speaks of the cluster.
+    fn seen(&mut self, stamp: Stamp, cluster: u32) -> Result<(), StateError> {
+        if cluster == ALL {
+            return Ok(());
+        }
+        self.w.times.insert((cluster, stamp.index), (stamp.time, stamp.basis.code()))?;
+        let source = self.source_row(stamp.source)?;
+        if !source.clusters.contains(&cluster) {
+            source.clusters.push(cluster);
+        }
+        Ok(())
+    }
+}
+
+fn as_u32(number: u64) -> Result<u32, StateError> {
+    u32::try_from(number)
+        .ok()
+        .filter(|&number| number != ALL)
+        .ok_or_else(|| StateError::Engine("more than 2³² clusters, types or sources".to_owned()))
+}

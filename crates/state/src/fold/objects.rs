@@ -1,0 +1,306 @@
+//! Objects: which life a version belongs to, in which order versions stand, and how lives end.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use redb::ReadableTable;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Context, Fault, Fold, Stamp, unusable};
+use crate::StateError;
+use crate::query::Verb;
+use crate::rv::{self, Rank, order_key};
+use crate::tables::{AddressRow, LifeRow, LogRow, VersionRow, row, unrow};
+
+/// What of an object every rule needs.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, default, rename = "apiVersion")]
+    api_version: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    metadata: Meta<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+}
+
+/// What became of an object in a frame.
+pub(super) struct Seen {
+    pub(super) object: u64,
+    pub(super) rv: String,
+}
+
+/// A version to be written.
+struct Draft<'a> {
+    verb: Verb,
+    rv: &'a str,
+    after_rv: Option<String>,
+    rank: Rank,
+    body: Option<&'a str>,
+    redacted: bool,
+    version: &'a str,
+    address: Option<AddressRow>,
+}
+
+impl Fold<'_> {
+    /// Takes one object of a frame.
+    pub(super) fn observe(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        raw: &RawValue,
+        verb: Verb,
+    ) -> Result<Seen, Fault> {
+        let head: Head<'_> =
+            serde_json::from_str(raw.get()).map_err(|e| unusable(format!("object: {e}")))?;
+        let meta = &head.metadata;
+        if meta.name.is_empty() {
+            return Err(unusable("an object has no name"));
+        }
+        let rv = meta.resource_version.as_ref();
+        let (object, life) = self.life(stamp, context, meta)?;
+        let rank = if verb == Verb::Deleted { Rank::Deleted } else { Rank::Body };
+        let seen = Seen { object, rv: rv.to_owned() };
+        if self.is_known(object, &life, rv, rank)? {
+            return Ok(seen);
+        }
+        let body = with_type(raw.get(), &head, context);
+        let address = self.address(context, raw)?;
+        let draft = Draft {
+            verb,
+            rv,
+            after_rv: None,
+            rank,
+            body: Some(&body),
+            redacted: context.frame.redacted,
+            version: &context.frame.version,
+            address,
+        };
+        self.put_version(stamp, context.cluster, object, life, draft)?;
+        Ok(seen)
+    }
+
+    /// The life that a version belongs to. A new uid under a known name ends the lives before it.
+    fn life(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        meta: &Meta<'_>,
+    ) -> Result<(u64, LifeRow), StateError> {
+        let (type_id, namespace, name, uid) =
+            (context.type_id, meta.namespace.as_ref(), meta.name.as_ref(), meta.uid.as_ref());
+        let known = self.w.objects.get((type_id, namespace, name, uid))?.map(|o| o.value());
+        if let Some(object) = known {
+            return Ok((object, self.life_row(object)?));
+        }
+        self.replace(stamp, context, meta)?;
+        let object = self.count("objects", 1)?;
+        self.w.objects.insert((type_id, namespace, name, uid), object)?;
+        if !uid.is_empty() {
+            self.w.uids.insert((context.cluster, uid, type_id), object)?;
+        }
+        let life = LifeRow {
+            type_id,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            first_index: stamp.index,
+            first_time: stamp.time,
+            ..LifeRow::default()
+        };
+        Ok((object, life))
+    }
+
+    fn life_row(&self, object: u64) -> Result<LifeRow, StateError> {
+        let found = self.w.lives.get(object)?;
+        let found = found.ok_or_else(|| StateError::Damaged("no such object".to_owned()))?;
+        unrow(found.value())
+    }
+
+    /// Another uid takes the name: what had it and is older has ended unseen.
+    fn replace(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        meta: &Meta<'_>,
+    ) -> Result<(), StateError> {
+        let (namespace, name) = (meta.namespace.as_ref(), meta.name.as_ref());
+        let first = (context.type_id, namespace, name, "");
+        let mut before = Vec::new();
+        for entry in self.w.objects.range(first..)? {
+            let (key, object) = entry?;
+            let (type_id, key_namespace, key_name, _) = key.value();
+            if (type_id, key_namespace, key_name) != (context.type_id, namespace, name) {
+                break;
+            }
+            before.push(object.value());
+        }
+        let new_rv = meta.resource_version.as_ref();
+        for object in before {
+            let life = self.life_row(object)?;
+            if !life.alive || rv::compare(&life.last_rv, new_rv) == Some(Ordering::Greater) {
+                continue;
+            }
+            let after_rv = Some(life.last_rv.clone());
+            let draft = Draft::end(Verb::Replaced, new_rv, after_rv, &context.frame.version);
+            self.put_version(stamp, context.cluster, object, life, draft)?;
+        }
+        Ok(())
+    }
+
+    /// The object exists by all that is known, but a whole list did not have it.
+    pub(super) fn vanish(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        object: u64,
+        list: (&str, &str),
+        stream_rv: &str,
+    ) -> Result<(), StateError> {
+        let (first_page_rv, last_page_rv) = list;
+        let life = self.life_row(object)?;
+        if rv::compare(&life.last_rv, first_page_rv) == Some(Ordering::Greater) {
+            return Ok(());
+        }
+        let followed = rv::compare(stream_rv, &life.last_rv) == Some(Ordering::Greater)
+            && rv::compare(stream_rv, last_page_rv) != Some(Ordering::Greater);
+        let after = if followed { stream_rv.to_owned() } else { life.last_rv.clone() };
+        let draft = Draft::end(Verb::Vanished, last_page_rv, Some(after), &context.frame.version);
+        self.put_version(stamp, context.cluster, object, life, draft)
+    }
+
+    /// Whether this version was seen before, from whatever source.
+    fn is_known(
+        &self,
+        object: u64,
+        life: &LifeRow,
+        rv: &str,
+        rank: Rank,
+    ) -> Result<bool, StateError> {
+        if life.versions == 0 {
+            return Ok(false);
+        }
+        if rv::is_ordered(rv) {
+            let key = order_key(rv, 0, rank);
+            return Ok(self.w.versions.get((object, key.as_slice()))?.is_some());
+        }
+        for entry in self.w.versions.range((object, [].as_slice())..(object + 1, [].as_slice()))? {
+            let (key, value) = entry?;
+            let version: VersionRow = unrow(value.value())?;
+            if version.rv == rv && key.value().1.last() == Some(&(rank as u8)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn put_version(
+        &mut self,
+        stamp: Stamp,
+        cluster: u32,
+        object: u64,
+        mut life: LifeRow,
+        draft: Draft<'_>,
+    ) -> Result<(), StateError> {
+        let number = life.versions;
+        let key = order_key(draft.rv, number, draft.rank);
+        let change = LogRow::Version(life.type_id, object, key.clone());
+        let ordinal = self.log(stamp.index, &change)?;
+        if let Some(body) = draft.body {
+            let packed = self.zstd.compress(body.as_bytes())?;
+            self.w.bodies.insert((object, number), packed.as_slice())?;
+            life.last_body = number;
+        }
+        if let Some(address) = &draft.address {
+            self.index_addresses(stamp, cluster, object, &mut life, address)?;
+        }
+        let version = VersionRow {
+            verb: draft.verb.code(),
+            rv: draft.rv.to_owned(),
+            after_rv: draft.after_rv,
+            index: stamp.index,
+            ordinal,
+            time: stamp.time,
+            basis: stamp.basis.code(),
+            redacted: draft.redacted,
+            body: life.last_body,
+            source: stamp.source,
+            version: draft.version.to_owned(),
+            address: draft.address,
+        };
+        self.w.versions.insert((object, key.as_slice()), row(&version).as_slice())?;
+        life.versions += 1;
+        life.first_time = life.first_time.min(stamp.time);
+        if life.first_rv.is_empty() || rv::compare(draft.rv, &life.first_rv) == Some(Ordering::Less)
+        {
+            draft.rv.clone_into(&mut life.first_rv);
+        }
+        if key >= life.last_order {
+            life.last_order = key;
+            draft.rv.clone_into(&mut life.last_rv);
+            life.alive = !draft.verb.is_end();
+            life.ended = (!life.alive).then_some((stamp.time, stamp.index));
+        }
+        if life.alive {
+            self.w.alive.insert((life.type_id, object), ())?;
+        } else {
+            self.w.alive.remove((life.type_id, object))?;
+        }
+        self.w.lives.insert(object, row(&life).as_slice())?;
+        Ok(())
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// An end that nobody saw.
+    fn end(verb: Verb, rv: &'a str, after_rv: Option<String>, version: &'a str) -> Self {
+        Self {
+            verb,
+            rv,
+            after_rv,
+            rank: Rank::Gone,
+            body: None,
+            redacted: false,
+            version,
+            address: None,
+        }
+    }
+}
+
+/// The object's JSON with the `apiVersion` and `kind` that a list implies.
+fn with_type<'a>(raw: &'a str, head: &Head<'_>, context: &Context) -> Cow<'a, str> {
+    let mut missing = String::new();
+    if head.api_version.is_none() {
+        missing.push_str("\"apiVersion\":");
+        missing.push_str(&text(&context.frame.api_version()));
+        missing.push(',');
+    }
+    if head.kind.is_none() {
+        missing.push_str("\"kind\":");
+        missing.push_str(&text(&context.frame.kind));
+        missing.push(',');
+    }
+    if missing.is_empty() {
+        return Cow::Borrowed(raw);
+    }
+    // The object has at least `metadata`, so a comma before the rest is right.
+    let rest = raw.trim_start().strip_prefix('{').unwrap_or(raw);
+    Cow::Owned(format!("{{{missing}{rest}"))
+}
+
+fn text(value: &str) -> String {
+    crate::json::Json::Text(Cow::Borrowed(value)).canonical()
+}

@@ -1,0 +1,253 @@
+//! Sources: their boots, the times that prove they were looking, and gaps: those they state and
+//! those that follow from their silence.
+
+use redb::ReadableTable;
+use stele_record::{Declaration, Gap, Kind};
+
+use super::{Fault, Fold, FoldRecord, Stamp, as_u32, unusable};
+use crate::tables::{ALL, GapRow, LogRow, SourceRow, StreamRow, row, unrow};
+use crate::{StateError, TimeBasis};
+
+impl Fold<'_> {
+    /// Takes note of who speaks, and gives the record's stamp.
+    pub(super) fn enter(&mut self, record: &FoldRecord<'_>) -> Result<Stamp, Fault> {
+        let header = record.header;
+        let source = self.source(header.source.as_bytes())?;
+        let boot = header.boot.0;
+        let observed = header.observed_time.unix_ns();
+        if header.kind == Kind::SOURCE_OPEN {
+            self.source_open(source, record)?;
+        }
+        let index = record.index;
+        let known = self.source_row(source)?;
+        known.boot = boot;
+        let claimed = header.event_time.filter(|_| known.imported).map(|time| time.unix_ns());
+        let (time, basis) =
+            claimed.map_or((observed, TimeBasis::Observed), |time| (time, TimeBasis::Claimed));
+        let mut clusters = Vec::new();
+        // Of an imported recording only what has the origin's own time proves that it looked.
+        if !known.imported || claimed.is_some() {
+            known.last_time = known.last_time.max(Some(time));
+            clusters.clone_from(&known.clusters);
+        }
+        let proves = matches!(header.kind, Kind::SEAL | Kind::SOURCE_OPEN | Kind::SOURCE_CLOSE);
+        for cluster in clusters.into_iter().filter(|_| proves) {
+            self.w.times.insert((cluster, index), (time, basis.code()))?;
+        }
+        Ok(Stamp { index, time, basis, source, boot })
+    }
+
+    fn source(&mut self, id: &[u8; 32]) -> Result<u32, StateError> {
+        if let Some(number) = self.w.sources.get(id)? {
+            return Ok(number.value());
+        }
+        let number = as_u32(self.count("sources", 1)?)?;
+        self.w.sources.insert(id, number)?;
+        self.sources.insert(number, SourceRow::default());
+        Ok(number)
+    }
+
+    pub(super) fn source_row(&mut self, number: u32) -> Result<&mut SourceRow, StateError> {
+        match self.sources.entry(number) {
+            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let found = self.w.source_rows.get(number)?;
+                let found =
+                    found.ok_or_else(|| StateError::Damaged("no such source".to_owned()))?;
+                let source = unrow(found.value())?;
+                Ok(entry.insert(source))
+            }
+        }
+    }
+
+    /// The stream of a type from a source; `None` if there is none yet.
+    pub(super) fn stream(&mut self, key: (u32, u32)) -> Result<Option<&mut StreamRow>, StateError> {
+        if !self.streams.contains_key(&key) {
+            let Some(found) = self.w.streams.get(key)? else { return Ok(None) };
+            let stream = unrow(found.value())?;
+            self.streams.insert(key, stream);
+        }
+        Ok(self.streams.get_mut(&key))
+    }
+
+    /// All streams of a source.
+    fn streams_of(&mut self, source: u32) -> Result<Vec<(u32, u32)>, StateError> {
+        let mut keys: std::collections::BTreeSet<(u32, u32)> =
+            self.streams.keys().filter(|key| key.1 == source).copied().collect();
+        for entry in self.w.streams.iter()? {
+            let key = entry?.0.value();
+            if key.1 == source {
+                keys.insert(key);
+            }
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    fn source_open(&mut self, source: u32, record: &FoldRecord<'_>) -> Result<(), Fault> {
+        let declaration = Declaration::decode(record.payload);
+        let before = self.source_row(source)?.clone();
+        if let Some(last) = before.last_time
+            && !before.imported
+            && before.boot != record.header.boot.0
+        {
+            let (reason, detail) = if before.closed {
+                ("recorder-down", "the recorder was stopped")
+            } else {
+                ("no-close", "the recorder ended without saying so")
+            };
+            for (type_id, _) in self.streams_of(source)? {
+                let gap = GapRow {
+                    index: record.index,
+                    source,
+                    from: last,
+                    to: Some(record.header.observed_time.unix_ns()),
+                    reason: reason.to_owned(),
+                    detail: detail.to_owned(),
+                    ..GapRow::default()
+                };
+                self.derive_gap((type_id, source), gap)?;
+            }
+        }
+        let known = self.source_row(source)?;
+        known.closed = false;
+        match declaration {
+            Ok(declaration) => {
+                known.imported = declaration.imported;
+                known.name = declaration.name;
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("declaration of a source: {error}");
+                self.note(record.index, &reason).map_err(Fault::from)
+            }
+        }
+    }
+
+    pub(super) fn source_close(&mut self, stamp: Stamp) -> Result<(), Fault> {
+        self.source_row(stamp.source)?.closed = true;
+        Ok(())
+    }
+
+    /// A gap that a source states.
+    pub(super) fn gap(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
+        let gap = Gap::decode(payload).map_err(unusable)?;
+        let cluster = match &gap.cluster {
+            Some(id) => self.cluster(id)?,
+            None => ALL,
+        };
+        let type_id = match &gap.resource {
+            Some(resource) if cluster != ALL => {
+                let group = gap.group.as_deref().unwrap_or_default();
+                self.resource_type(cluster, group, resource)?
+            }
+            _ => ALL,
+        };
+        self.seen(stamp, cluster)?;
+        let reason = serde_json::to_value(gap.reason).map_err(unusable)?;
+        let stated = GapRow {
+            index: stamp.index,
+            source: stamp.source,
+            group: gap.group,
+            resource: gap.resource,
+            from: gap.from_ns.unix_ns(),
+            to: gap.to_ns.map(|time| time.unix_ns()),
+            from_rv: gap.from_rv,
+            to_rv: gap.to_rv,
+            reason: reason.as_str().unwrap_or("other").to_owned(),
+            recovered: gap.recovered,
+            derived: false,
+            detail: gap.detail,
+            closed_index: None,
+            superseded: None,
+        };
+        self.supersede(stamp, type_id, cluster, &stated)?;
+        self.put_gap(cluster, type_id, &stated)?;
+        Ok(())
+    }
+
+    /// What a source states counts more than what the fold concluded from its silence.
+    fn supersede(
+        &mut self,
+        stamp: Stamp,
+        type_id: u32,
+        cluster: u32,
+        stated: &GapRow,
+    ) -> Result<(), StateError> {
+        let keys = if type_id == ALL {
+            self.streams_of(stamp.source)?
+        } else {
+            vec![(type_id, stamp.source)]
+        };
+        for key in keys {
+            let of = self.type_row(key.0)?.cluster;
+            if cluster != ALL && cluster != of {
+                continue;
+            }
+            let Some(stream) = self.stream(key)? else { continue };
+            stream.gap_index = Some(stamp.index);
+            for number in std::mem::take(&mut stream.derived) {
+                let gap_key = (of, key.0, number);
+                let Some(mut derived) = self.gap_row(gap_key)? else { continue };
+                let overlaps = derived.from <= stated.to.unwrap_or(i64::MAX)
+                    && stated.from <= derived.to.unwrap_or(i64::MAX);
+                if overlaps {
+                    derived.superseded = Some(stamp.index);
+                    self.w.gaps.insert(gap_key, row(&derived).as_slice())?;
+                } else if let Some(stream) = self.stream(key)? {
+                    stream.derived.push(number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gap_row(&self, key: (u32, u32, u64)) -> Result<Option<GapRow>, StateError> {
+        let found = self.w.gaps.get(key)?;
+        found.map(|found| unrow(found.value())).transpose()
+    }
+
+    fn put_gap(&mut self, cluster: u32, type_id: u32, gap: &GapRow) -> Result<u64, StateError> {
+        let number = self.count("gaps", 1)?;
+        self.w.gaps.insert((cluster, type_id, number), row(gap).as_slice())?;
+        self.log(gap.index, &LogRow::Gap(cluster, type_id, number))?;
+        Ok(number)
+    }
+
+    /// Keeps a gap that follows from the records; gives its number.
+    pub(super) fn derive_gap(
+        &mut self,
+        stream_key: (u32, u32),
+        mut gap: GapRow,
+    ) -> Result<u64, StateError> {
+        let type_row = self.type_row(stream_key.0)?;
+        let cluster = type_row.cluster;
+        gap.group = Some(type_row.group.clone());
+        gap.resource = Some(type_row.resource.clone());
+        gap.derived = true;
+        let number = self.put_gap(cluster, stream_key.0, &gap)?;
+        if let Some(stream) = self.stream(stream_key)? {
+            stream.derived.push(number);
+        }
+        Ok(number)
+    }
+
+    /// The stream sees again: ends the blind stretch that an ERROR line began.
+    pub(super) fn end_blindness(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        rv: &str,
+    ) -> Result<(), StateError> {
+        let cluster = self.type_row(key.0)?.cluster;
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        let Some(number) = stream.blind.take() else { return Ok(()) };
+        let gap_key = (cluster, key.0, number);
+        if let Some(mut gap) = self.gap_row(gap_key)? {
+            gap.to = Some(stamp.time);
+            gap.to_rv = (!rv.is_empty()).then(|| rv.to_owned());
+            gap.closed_index = Some(stamp.index);
+            self.w.gaps.insert(gap_key, row(&gap).as_slice())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! The tables of the view and the form of their rows.
+//!
+//! Clusters, types, sources and objects are numbered in the order in which the log names them.
+//! Rows are CBOR arrays. A change of any of this is a new [`FORMAT`]; there is no migration,
+//! because the view is folded again.
+
+use minicbor::{Decode, Encode};
+use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransaction};
+use sha2::{Digest, Sha256};
+
+use crate::StateError;
+
+/// Number of the form of the tables.
+pub(crate) const FORMAT: u64 = 1;
+
+/// In keys: no cluster, no type.
+pub(crate) const ALL: u32 = u32::MAX;
+
+/// An IPv6 address, or an IPv4 address mapped into it.
+pub(crate) type IpKey = [u8; 16];
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
+        /// All tables within a write transaction.
+        pub(crate) struct Writer<'txn> {
+            $($(#[$doc])* pub(crate) $field: Table<'txn, $key, $value>,)*
+        }
+
+        /// All tables of one snapshot.
+        pub(crate) struct Reader {
+            $($(#[$doc])* pub(crate) $field: ReadOnlyTable<$key, $value>,)*
+        }
+
+        impl<'txn> Writer<'txn> {
+            pub(crate) fn open(txn: &'txn WriteTransaction) -> Result<Self, StateError> {
+                Ok(Self {
+                    $($field: txn.open_table(TableDefinition::new(stringify!($field)))?,)*
+                })
+            }
+        }
+
+        impl Reader {
+            pub(crate) fn open(txn: &ReadTransaction) -> Result<Self, StateError> {
+                Ok(Self {
+                    $($field: txn.open_table(TableDefinition::new(stringify!($field)))?,)*
+                })
+            }
+
+            pub(crate) fn digest(&self) -> Result<String, StateError> {
+                let mut hash = Sha256::new();
+                $(
+                    hash.update(concat!(stringify!($field), "\0"));
+                    for row in redb::ReadableTable::iter(&self.$field)? {
+                        let (key, value) = row?;
+                        let key = bytes_of::<$key>(&key.value());
+                        let value = bytes_of::<$value>(&value.value());
+                        for part in [key, value] {
+                            hash.update((part.len() as u64).to_be_bytes());
+                            hash.update(part);
+                        }
+                    }
+                )*
+                Ok(hex::encode(hash.finalize()))
+            }
+        }
+    };
+}
+
+tables! {
+    /// Counters and the format.
+    meta: &'static str => u64;
+    /// Cluster id → number.
+    clusters: &'static str => u32;
+    /// Cluster number → [`ClusterRow`].
+    cluster_rows: u32 => &'static [u8];
+    /// (cluster, record) → (effective time, basis): records that speak of the cluster, or prove
+    /// that somebody was looking.
+    times: (u32, u64) => (i64, u8);
+    /// (cluster, group, plural) → number.
+    types: (u32, &'static str, &'static str) => u32;
+    /// Type number → [`TypeRow`].
+    type_rows: u32 => &'static [u8];
+    /// Source id → number.
+    sources: &'static [u8; 32] => u32;
+    /// Source number → [`SourceRow`].
+    source_rows: u32 => &'static [u8];
+    /// (type, source) → [`StreamRow`].
+    streams: (u32, u32) => &'static [u8];
+    /// (type, source, object): seen in the list that is being read.
+    listed: (u32, u32, u64) => ();
+    /// (type, namespace, name, uid) → object.
+    objects: (u32, &'static str, &'static str, &'static str) => u64;
+    /// (cluster, uid, type) → object.
+    uids: (u32, &'static str, u32) => u64;
+    /// Object → [`LifeRow`].
+    lives: u64 => &'static [u8];
+    /// (type, object): exists after the newest record.
+    alive: (u32, u64) => ();
+    /// (object, order key) → [`VersionRow`].
+    versions: (u64, &'static [u8]) => &'static [u8];
+    /// (object, number of the version) → its JSON, compressed.
+    bodies: (u64, u32) => &'static [u8];
+    /// (record, ordinal) → [`LogRow`].
+    log: (u64, u32) => &'static [u8];
+    /// (cluster or ALL, type or ALL, number) → [`GapRow`].
+    gaps: (u32, u32, u64) => &'static [u8];
+    /// (record, number) → why it could not be used.
+    problems: (u64, u32) => &'static str;
+    /// (address, cluster, object): the object had the address in some version.
+    ips: (&'static [u8; 16], u32, u64) => ();
+    /// (cluster, record that first shows an address or `u64::MAX`, pod) → record that first shows
+    /// the pod.
+    unaddressed: (u32, u64, u64) => u64;
+}
+
+/// A cluster.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct ClusterRow {
+    #[n(0)]
+    pub(crate) id: String,
+    #[n(1)]
+    pub(crate) name: String,
+}
+
+/// A resource type of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct TypeRow {
+    #[n(0)]
+    pub(crate) cluster: u32,
+    #[n(1)]
+    pub(crate) group: String,
+    #[n(2)]
+    pub(crate) version: String,
+    #[n(3)]
+    pub(crate) resource: String,
+    #[n(4)]
+    pub(crate) kind: String,
+    #[n(5)]
+    pub(crate) singular: String,
+    #[n(6)]
+    pub(crate) short_names: Vec<String>,
+    #[n(7)]
+    pub(crate) namespaced: bool,
+    /// Frames of it were seen.
+    #[n(8)]
+    pub(crate) recorded: bool,
+}
+
+/// A source in its newest boot.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct SourceRow {
+    #[n(0)]
+    pub(crate) boot: u64,
+    #[n(1)]
+    pub(crate) imported: bool,
+    #[n(2)]
+    pub(crate) closed: bool,
+    /// Effective time of the last record that proves it was looking.
+    #[n(3)]
+    pub(crate) last_time: Option<i64>,
+    #[n(4)]
+    pub(crate) clusters: Vec<u32>,
+    /// Effective time of the first record of each boot after which nothing proves more.
+    #[n(5)]
+    pub(crate) name: String,
+}
+
+/// What one source says of one type.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct StreamRow {
+    #[n(0)]
+    pub(crate) last_rv: String,
+    #[n(1)]
+    pub(crate) last_time: i64,
+    #[n(2)]
+    pub(crate) last_index: u64,
+    /// End of the first whole list: index, time, resource version.
+    #[n(3)]
+    pub(crate) first_list: Option<(u64, i64, String)>,
+    #[n(4)]
+    pub(crate) open_list: Option<OpenList>,
+    /// Record of the newest GAP that speaks of this stream.
+    #[n(5)]
+    pub(crate) gap_index: Option<u64>,
+    /// Gaps that the fold concluded, until a GAP record says it better.
+    #[n(6)]
+    pub(crate) derived: Vec<u64>,
+    /// The one of them that is still open.
+    #[n(7)]
+    pub(crate) blind: Option<u64>,
+    /// Effective time of the first frame.
+    #[n(8)]
+    pub(crate) first_time: i64,
+    /// Record of the first frame.
+    #[n(9)]
+    pub(crate) first_index: u64,
+}
+
+/// A list of which the last page has not come yet.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct OpenList {
+    #[n(0)]
+    pub(crate) id: u64,
+    #[n(1)]
+    pub(crate) next_page: u32,
+    #[n(2)]
+    pub(crate) rv: String,
+    #[n(3)]
+    pub(crate) time: i64,
+    #[n(4)]
+    pub(crate) boot: u64,
+}
+
+/// One life of an object: one uid.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct LifeRow {
+    #[n(0)]
+    pub(crate) type_id: u32,
+    #[n(1)]
+    pub(crate) namespace: String,
+    #[n(2)]
+    pub(crate) name: String,
+    #[n(3)]
+    pub(crate) uid: String,
+    /// Number of version rows.
+    #[n(4)]
+    pub(crate) versions: u32,
+    #[n(5)]
+    pub(crate) first_index: u64,
+    /// Smallest effective time of a version.
+    #[n(6)]
+    pub(crate) first_time: i64,
+    /// Order key of the newest version.
+    #[n(7)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) last_order: Vec<u8>,
+    #[n(8)]
+    pub(crate) last_rv: String,
+    #[n(9)]
+    pub(crate) alive: bool,
+    /// Effective time and record of the end, if not alive.
+    #[n(10)]
+    pub(crate) ended: Option<(i64, u64)>,
+    /// Number of the newest version that has a body.
+    #[n(11)]
+    pub(crate) last_body: u32,
+    /// Resource version of the first version in order.
+    #[n(12)]
+    pub(crate) first_rv: String,
+    /// An address of it has been seen.
+    #[n(13)]
+    pub(crate) addressed: bool,
+}
+
+/// One version.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct VersionRow {
+    #[n(0)]
+    pub(crate) verb: u8,
+    #[n(1)]
+    pub(crate) rv: String,
+    #[n(2)]
+    pub(crate) after_rv: Option<String>,
+    #[n(3)]
+    pub(crate) index: u64,
+    #[n(4)]
+    pub(crate) ordinal: u32,
+    #[n(5)]
+    pub(crate) time: i64,
+    #[n(6)]
+    pub(crate) basis: u8,
+    #[n(7)]
+    pub(crate) redacted: bool,
+    /// Number of the version whose body it shows.
+    #[n(8)]
+    pub(crate) body: u32,
+    #[n(9)]
+    pub(crate) source: u32,
+    /// API version of the frame.
+    #[n(10)]
+    pub(crate) version: String,
+    #[n(11)]
+    pub(crate) address: Option<AddressRow>,
+}
+
+/// What a version says about addresses.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct AddressRow {
+    /// 0 pod, 1 node, 2 service.
+    #[n(0)]
+    pub(crate) role: u8,
+    /// Address and network; `""` is the cluster's own.
+    #[n(1)]
+    pub(crate) ips: Vec<NetworkIp>,
+    #[n(2)]
+    pub(crate) host_network: bool,
+    #[n(3)]
+    pub(crate) phase: String,
+    #[n(4)]
+    pub(crate) deleting: bool,
+    #[n(5)]
+    pub(crate) grace_s: Option<i64>,
+    /// A container is shown running.
+    #[n(6)]
+    pub(crate) running: bool,
+    #[n(7)]
+    pub(crate) node: String,
+    #[n(8)]
+    pub(crate) created: Option<i64>,
+}
+
+/// An address in a network.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct NetworkIp {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) ip: IpKey,
+    #[n(1)]
+    pub(crate) network: String,
+}
+
+/// What stands at a place of the log.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub(crate) enum LogRow {
+    /// A version: type, object, order key.
+    #[n(0)]
+    Version(
+        #[n(0)] u32,
+        #[n(1)] u64,
+        #[n(2)]
+        #[cbor(with = "minicbor::bytes")]
+        Vec<u8>,
+    ),
+    /// A gap: its key.
+    #[n(1)]
+    Gap(#[n(0)] u32, #[n(1)] u32, #[n(2)] u64),
+}
+
+/// A blind stretch.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct GapRow {
+    #[n(0)]
+    pub(crate) index: u64,
+    #[n(1)]
+    pub(crate) source: u32,
+    #[n(2)]
+    pub(crate) group: Option<String>,
+    #[n(3)]
+    pub(crate) resource: Option<String>,
+    #[n(4)]
+    pub(crate) from: i64,
+    #[n(5)]
+    pub(crate) to: Option<i64>,
+    #[n(6)]
+    pub(crate) from_rv: Option<String>,
+    #[n(7)]
+    pub(crate) to_rv: Option<String>,
+    #[n(8)]
+    pub(crate) reason: String,
+    #[n(9)]
+    pub(crate) recovered: bool,
+    #[n(10)]
+    pub(crate) derived: bool,
+    #[n(11)]
+    pub(crate) detail: String,
+    /// Record that made `to` known, if it came later than the gap.
+    #[n(12)]
+    pub(crate) closed_index: Option<u64>,
+    /// Record whose GAP says it better; the row no longer counts from there on.
+    #[n(13)]
+    pub(crate) superseded: Option<u64>,
+}
+
+fn bytes_of<'a, T: redb::Value + 'a>(value: &'a T::SelfType<'a>) -> Vec<u8> {
+    T::as_bytes(value).as_ref().to_vec()
+}
+
+/// The bytes of a row.
+pub(crate) fn row<T: Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).expect("invariant: writing to a vector does not fail")
+}
+
+/// Reads a row.
+pub(crate) fn unrow<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StateError> {
+    Ok(minicbor::decode(bytes)?)
+}

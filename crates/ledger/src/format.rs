@@ -1,0 +1,117 @@
+//! The format of segments and packs: bytes in, bytes out, no I/O.
+//!
+//! ```text
+//! prefix   8 bytes "STELELOG", format version u32, length of the header u32 (big-endian)
+//! header   CBOR map, see `head`
+//! digest   SHA-256 over prefix and header; it names the object in the chain of segments
+//! blocks   for each block of the header's table: its headers part, its payloads part
+//! ```
+//!
+//! The header holds lengths and digests of all parts, so its digest binds every byte of the object,
+//! and a reader can trust a header without reading the rest. A payloads part that is stored as it is
+//! needs no digest of its own: each payload is bound by the commitment in its record's header.
+//!
+//! A segment and a pack differ in their header alone. What one version wrote, every later version
+//! reads; golden vectors under test hold that.
+
+mod block;
+mod build;
+mod head;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use block::{
+    BlockHeaders, Entry, HeadersRead, decode_headers, decode_payloads, read_headers,
+};
+pub(crate) use build::{Built, Compression, Content, ObjectBuilder, RecordRef};
+pub(crate) use head::{BlockEntry, Codec, Head, Role, Run, Secret, Stream, TimeRun, Writer};
+
+use sha2::{Digest as _, Sha256};
+
+/// Records per block at most; blocks never cross a multiple of it, so that each lies in one
+/// C2SP tile and one entry bundle.
+pub(crate) const BLOCK_RECORDS: u64 = 256;
+
+/// A block takes no further record once it has this many payload bytes.
+pub(crate) const BLOCK_PAYLOAD_BYTES: usize = 1024 * 1024;
+
+/// Longest header of a segment or pack that is read.
+pub(crate) const HEADER_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// Bytes before the header.
+pub(crate) const PREFIX_BYTES: usize = 16;
+
+const MAGIC: [u8; 8] = *b"STELELOG";
+const VERSION: u32 = 1;
+
+/// SHA-256 of bytes of an object.
+pub(crate) type Digest = [u8; 32];
+
+pub(crate) fn digest_of(parts: &[&[u8]]) -> Digest {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Why bytes are not an object of this format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct FormatError {
+    /// The field and its fault.
+    pub(crate) what: String,
+    /// Position in its block of the record at fault, where that is known.
+    pub(crate) entry: Option<usize>,
+}
+
+impl FormatError {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), entry: None }
+    }
+}
+
+/// The first bytes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    pub(crate) header_len: u32,
+}
+
+impl Prefix {
+    pub(crate) fn encode(self) -> [u8; PREFIX_BYTES] {
+        let mut out = [0; PREFIX_BYTES];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&VERSION.to_be_bytes());
+        out[12..].copy_from_slice(&self.header_len.to_be_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let Some(bytes) = bytes.first_chunk::<PREFIX_BYTES>() else {
+            return Err(FormatError::new("the object is shorter than its prefix"));
+        };
+        let number = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
+        if bytes[..8] != MAGIC {
+            return Err(FormatError::new("the object does not start with STELELOG"));
+        }
+        if number(8) != VERSION {
+            return Err(FormatError::new(format!(
+                "format version {}, this program reads up to {VERSION}",
+                number(8)
+            )));
+        }
+        let header_len = number(12);
+        if header_len > HEADER_BYTES_MAX {
+            return Err(FormatError::new(format!(
+                "the header has {header_len} bytes, the limit is {HEADER_BYTES_MAX}"
+            )));
+        }
+        Ok(Self { header_len })
+    }
+
+    /// Offset of the first block.
+    pub(crate) fn blocks_start(self) -> u64 {
+        PREFIX_BYTES as u64 + u64::from(self.header_len) + 32
+    }
+}

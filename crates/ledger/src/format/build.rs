@@ -1,0 +1,167 @@
+//! Building a segment or pack out of records.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use stele_merkle::Hash;
+
+use super::block::{entry_len, push_entry};
+use super::head::{BlockEntry, Codec, Head, Part};
+use super::parts::Parts;
+use super::{BLOCK_PAYLOAD_BYTES, BLOCK_RECORDS, Digest};
+
+/// Parts smaller than this are not worth a compressor's set-up.
+const COMPRESS_FROM_BYTES: usize = 512;
+
+/// How parts are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// As they are.
+    None,
+    /// By zstd of this level, where the result is at least an eighth smaller.
+    Zstd(i32),
+}
+
+/// One record on its way into an object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordRef<'a> {
+    pub(crate) header: &'a Bytes,
+    pub(crate) leaf: Hash,
+    pub(crate) data_key: u32,
+    /// The payload as it is to be stored.
+    pub(crate) payload: &'a Bytes,
+}
+
+/// Gathers records into blocks.
+#[derive(Debug)]
+pub(crate) struct ObjectBuilder {
+    compression: Compression,
+    next: u64,
+    headers: Vec<u8>,
+    payloads: Parts,
+    payload_digest: bool,
+    in_block: u64,
+    blocks: Vec<BlockEntry>,
+    out: Parts,
+}
+
+/// The blocks of an object, complete but for its header.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) blocks: Vec<BlockEntry>,
+    pub(crate) parts: Vec<Bytes>,
+}
+
+/// A whole object.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) head: Head,
+    pub(crate) digest: Digest,
+    /// The bytes in order.
+    pub(crate) parts: Vec<Bytes>,
+}
+
+impl Built {
+    /// Puts the header before the blocks.
+    pub(crate) fn new(head: Head, blocks: Vec<Bytes>) -> Self {
+        let (bytes, digest) = head.encode();
+        let mut parts = Vec::with_capacity(blocks.len() + 1);
+        parts.push(bytes.into());
+        parts.extend(blocks);
+        Self { head, digest, parts }
+    }
+
+    pub(crate) fn slices(&self) -> Vec<&[u8]> {
+        self.parts.iter().map(|part| &part[..]).collect()
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.parts.iter().map(|part| part.len() as u64).sum()
+    }
+}
+
+impl ObjectBuilder {
+    pub(crate) fn new(first: u64, compression: Compression) -> Self {
+        Self {
+            compression,
+            next: first,
+            headers: Vec::new(),
+            payloads: Parts::default(),
+            payload_digest: false,
+            in_block: 0,
+            blocks: Vec::new(),
+            out: Parts::default(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, record: RecordRef<'_>) {
+        let RecordRef { header, leaf, data_key, payload } = record;
+        self.headers.reserve(entry_len(header));
+        push_entry(&mut self.headers, header, &leaf, data_key, payload.len());
+        self.payloads.push(payload);
+        self.payload_digest |= data_key != 0;
+        self.in_block += 1;
+        self.next += 1;
+        let full = self.payloads.len() >= BLOCK_PAYLOAD_BYTES as u64;
+        if full || self.next.is_multiple_of(BLOCK_RECORDS) {
+            self.end_block();
+        }
+    }
+
+    /// Stored bytes so far, without the block that is being filled.
+    pub(crate) fn stored_len(&self) -> u64 {
+        self.out.len()
+    }
+
+    fn end_block(&mut self) {
+        if self.in_block == 0 {
+            return;
+        }
+        let headers = std::mem::take(&mut self.headers);
+        let headers = self.store(vec![headers.into()], true);
+        let payloads = std::mem::take(&mut self.payloads).finish();
+        let payloads = self.store(payloads, self.payload_digest);
+        self.blocks.push(BlockEntry { count: self.in_block, headers, payloads });
+        self.in_block = 0;
+        self.payload_digest = false;
+    }
+
+    fn store(&mut self, raw: Vec<Bytes>, with_digest: bool) -> Part {
+        let raw_len: usize = raw.iter().map(Bytes::len).sum();
+        if let Some(compressed) = self.compress(&raw, raw_len) {
+            let digest = Some(Sha256::digest(&compressed).into());
+            let stored_len = compressed.len() as u64;
+            self.out.push(&compressed.into());
+            return Part { codec: Codec::Zstd, stored_len, raw_len: raw_len as u64, digest };
+        }
+        let digest = with_digest.then(|| {
+            let mut hash = Sha256::new();
+            raw.iter().for_each(|part| hash.update(part));
+            hash.finalize().into()
+        });
+        raw.iter().for_each(|part| self.out.push(part));
+        let stored_len = raw_len as u64;
+        Part { codec: Codec::Raw, stored_len, raw_len: stored_len, digest }
+    }
+
+    fn compress(&self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
+        let Compression::Zstd(level) = self.compression else { return None };
+        if raw_len < COMPRESS_FROM_BYTES {
+            return None;
+        }
+        let joined;
+        let input: &[u8] = if let [only] = raw {
+            only
+        } else {
+            joined = raw.concat();
+            &joined
+        };
+        // A failing compressor costs space, not safety: the part is stored as it is.
+        let compressed = zstd::bulk::compress(input, level).ok()?;
+        (compressed.len() + raw_len / 8 <= raw_len).then_some(compressed)
+    }
+
+    pub(crate) fn finish(mut self) -> Content {
+        self.end_block();
+        Content { blocks: self.blocks, parts: self.out.finish() }
+    }
+}

@@ -1,0 +1,417 @@
+//! The open ledger: creating it, opening it, appending to it, closing it.
+
+use std::ops::Deref;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use stele_merkle::{Checkpoint, Hash, LogVerifier, TreeSize};
+use stele_record::{LedgerTime, SourceId, Submission};
+use stele_store::{Clock, Put, Store, StoreError, random_bytes};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::append::{cost, prepare};
+use crate::format::{BLOCK_RECORDS, Writer as WriterId};
+use crate::info::{self, LogInfo};
+use crate::own::{OwnSource, ledger_source_id};
+use crate::pack::Packer;
+use crate::reader::Reader;
+use crate::recover::{Recovered, recover};
+use crate::writer::{Hint, Message, Request, SegmentLimits, Writer, sign};
+use crate::{AppendError, LedgerError, LogKey, ReadError, Receipt, SignedCheckpoint};
+
+/// Bytes of records that may wait for the writer before appends have to wait.
+pub const QUEUE_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
+/// How long an append waits for its turn before it is refused as [`AppendError::Overloaded`].
+pub const APPEND_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+/// Records of a pack.
+pub const PACK_RECORDS_DEFAULT: u64 = 65_536;
+/// Records of a segment at most; one submission over it is taken whole.
+pub const SEGMENT_RECORDS_DEFAULT: u64 = 16_384;
+/// Header and payload bytes of a segment at most; one submission over it is taken whole.
+pub const SEGMENT_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
+/// Pause between two checkpoints that are recorded in the log itself.
+pub const CHECKPOINT_RECORD_PAUSE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Submissions smaller than this are checked on the thread that appends them.
+const CHECK_INLINE_BYTES: usize = 64 * 1024;
+/// Pause between two tries of a blocking append to get its turn.
+const BLOCKING_PAUSE: Duration = Duration::from_millis(2);
+
+/// What can be chosen when a ledger is opened. The defaults suit everything but tests.
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// See [`QUEUE_BYTES_DEFAULT`].
+    pub queue_bytes: usize,
+    /// See [`APPEND_WAIT_DEFAULT`].
+    pub append_wait: Duration,
+    /// See [`PACK_RECORDS_DEFAULT`]; a multiple of 256.
+    pub pack_records: u64,
+    /// See [`SEGMENT_RECORDS_DEFAULT`].
+    pub segment_records: u64,
+    /// See [`SEGMENT_BYTES_DEFAULT`].
+    pub segment_bytes: usize,
+    /// See [`CHECKPOINT_RECORD_PAUSE_DEFAULT`].
+    pub checkpoint_record_pause: Duration,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> Self {
+        Self {
+            queue_bytes: QUEUE_BYTES_DEFAULT,
+            append_wait: APPEND_WAIT_DEFAULT,
+            pack_records: PACK_RECORDS_DEFAULT,
+            segment_records: SEGMENT_RECORDS_DEFAULT,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            checkpoint_record_pause: CHECKPOINT_RECORD_PAUSE_DEFAULT,
+        }
+    }
+}
+
+impl LedgerOptions {
+    fn check(&self) -> Result<(), LedgerError> {
+        let wrong = |option, what| Err(LedgerError::Option { option, what });
+        if self.pack_records == 0 || !self.pack_records.is_multiple_of(BLOCK_RECORDS) {
+            return wrong("pack_records", "expected a multiple of 256 above 0");
+        }
+        if self.queue_bytes == 0 || self.queue_bytes > Semaphore::MAX_PERMITS {
+            return wrong("queue_bytes", "out of range");
+        }
+        if self.segment_records == 0 || self.segment_bytes == 0 {
+            return wrong("segment_records", "a segment must take at least one record");
+        }
+        Ok(())
+    }
+}
+
+/// An open ledger. Cheap to clone; it closes when the last clone is gone, or by
+/// [`Ledger::close`]. Everything that only reads is on [`Reader`], which a ledger dereferences to.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    reader: Reader,
+    verifier: LogVerifier,
+    own_source: SourceId,
+    clock: Arc<dyn Clock>,
+    options: LedgerOptions,
+    budget: Arc<Semaphore>,
+    queue: Sender<Message>,
+    sizes: watch::Receiver<TreeSize>,
+    stopped: Arc<OnceLock<String>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("origin", &self.reader.origin()).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Ledger {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.inner.reader
+    }
+}
+
+impl Ledger {
+    /// Creates a ledger in an empty store and opens it.
+    ///
+    /// # Errors
+    /// [`LedgerError::AlreadyExists`], [`LedgerError::Store`], or as [`Ledger::open`].
+    pub fn create(
+        store: Arc<dyn Store>,
+        key: &LogKey,
+        clock: Arc<dyn Clock>,
+        options: LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        options.check()?;
+        let created = LedgerTime::from_unix_ns(clock.now().0);
+        let info = LogInfo::new(key.origin(), &key.signer()?.verifier_keys(), created);
+        match store.put_new(&info::name(), &[&info.encode()]) {
+            Ok(Put::Created) => {}
+            Ok(Put::AlreadyThere) | Err(StoreError::Conflict { .. }) => {
+                return Err(LedgerError::AlreadyExists);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Self::open(store, key, clock, options)
+    }
+
+    /// Opens the ledger in a store: reads it, checks it against what was signed, and starts the
+    /// writer.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotALedger`] if there is none, [`LedgerError::WrongKey`] if it is another
+    /// log's, [`LedgerError::Corrupt`] if what is stored contradicts itself or the last checkpoint.
+    pub fn open(
+        store: Arc<dyn Store>,
+        key: &LogKey,
+        clock: Arc<dyn Clock>,
+        options: LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        options.check()?;
+        let signer = key.signer()?;
+        let (info, digest) = info::load(&*store)?;
+        let keys: Vec<String> = signer.verifier_keys().iter().map(ToString::to_string).collect();
+        if info.origin != key.origin() || info.keys != keys {
+            let key = key.origin().to_owned();
+            return Err(LedgerError::WrongKey { key, ledger: info.origin });
+        }
+        let verifier = signer.verifier();
+        let recovered = recover(store, info.origin, digest, &verifier)?;
+        let reader = recovered.reader.clone();
+        let size = TreeSize(reader.tree().size());
+        reader.publish_size(size.0);
+        let root = reader.root(size)?;
+        let checkpoint = Checkpoint { origin: reader.origin().to_owned(), size, root };
+        let latest = sign(&signer, &*clock, &checkpoint).map_err(|what| LedgerError::Corrupt {
+            object: "checkpoint".into(),
+            record: None,
+            what,
+        })?;
+        reader.publish(Arc::new(latest));
+        Self::start(recovered, key, signer, clock, options)
+    }
+
+    fn start(
+        recovered: Recovered,
+        key: &LogKey,
+        signer: stele_merkle::LogSigner,
+        clock: Arc<dyn Clock>,
+        options: LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        let Recovered { reader, next, writer_epoch, last_time } = recovered;
+        let seed = |e: stele_record::RecordError| LedgerError::Corrupt {
+            object: "log key".into(),
+            record: None,
+            what: e.to_string(),
+        };
+        let own = OwnSource::new(
+            key,
+            |id| reader.streams().latest_boot(id),
+            clock.now(),
+            clock.monotonic(),
+            options.checkpoint_record_pause,
+        );
+        let own = own.map_err(seed)?;
+        let verifier = signer.verifier();
+        let latest = reader.signed_checkpoint().ok_or(LedgerError::NotALedger)?;
+        let (queue, messages) = mpsc::channel();
+        let (pack_now, packing) = mpsc::channel();
+        let (sizes_sender, sizes) = watch::channel(latest.size);
+        let mut writer = Writer {
+            reader: reader.clone(),
+            clock: Arc::clone(&clock),
+            signer,
+            own,
+            limits: SegmentLimits {
+                records: options.segment_records,
+                bytes: options.segment_bytes,
+            },
+            id: WriterId { epoch: writer_epoch + 1, nonce: random_bytes() },
+            next,
+            last_time,
+            latest,
+            sizes: sizes_sender,
+            packer: pack_now,
+            hint: Hint::default(),
+        };
+        let stopped = Arc::new(OnceLock::new());
+        let why = Arc::clone(&stopped);
+        let writing = spawn("ledger-writer", move || {
+            if let Err(what) = writer.run(&messages) {
+                tracing::error!(what, "the ledger has stopped");
+                let _ = why.set(what);
+            }
+        })?;
+        let packer = Packer::new(reader.clone(), options.pack_records);
+        let packing = spawn("ledger-packer", move || packer.run(&packing))?;
+        let inner = Inner {
+            reader,
+            verifier,
+            own_source: ledger_source_id(key).map_err(seed)?,
+            clock,
+            budget: Arc::new(Semaphore::new(options.queue_bytes)),
+            options,
+            queue,
+            sizes,
+            stopped,
+            threads: Mutex::new(vec![writing, packing]),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Opens the ledger in a store for reading only; it may be open for writing elsewhere. Its
+    /// size is what was there at this moment. A checkpoint beside it is taken if `verifier`
+    /// believes it.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_read_only(
+        store: Arc<dyn Store>,
+        verifier: &LogVerifier,
+    ) -> Result<Reader, LedgerError> {
+        let (info, digest) = info::load(&*store)?;
+        let recovered = recover(store, info.origin, digest, verifier)?;
+        let size = recovered.reader.tree().size();
+        recovered.reader.publish_size(size);
+        Ok(recovered.reader)
+    }
+
+    /// What reads this ledger; stays usable when the ledger is closed.
+    pub fn reader(&self) -> &Reader {
+        &self.inner.reader
+    }
+
+    /// Believes the checkpoints of this ledger.
+    pub fn verifier(&self) -> &LogVerifier {
+        &self.inner.verifier
+    }
+
+    /// The source as which the ledger records its own checkpoints.
+    pub fn own_source(&self) -> SourceId {
+        self.inner.own_source
+    }
+
+    /// The latest signed checkpoint.
+    pub fn checkpoint(&self) -> Arc<SignedCheckpoint> {
+        let latest = self.inner.reader.signed_checkpoint();
+        latest.expect("invariant: opening signs a checkpoint before anything else")
+    }
+
+    /// Tells of every new size, after its checkpoint was signed.
+    pub fn subscribe(&self) -> watch::Receiver<TreeSize> {
+        self.inner.sizes.clone()
+    }
+
+    /// Why the ledger no longer writes, if it does not.
+    pub fn stopped(&self) -> Option<&str> {
+        self.inner.stopped.get().map(String::as_str)
+    }
+
+    /// Bytes of appends that may still come before appends have to wait.
+    pub fn queue_bytes_free(&self) -> usize {
+        self.inner.budget.available_permits()
+    }
+
+    /// Appends records; returns when they are durable and signed. A repeat of records that are in
+    /// the log already gets their places. Dropping the future leaves it open whether the records
+    /// are taken in.
+    ///
+    /// # Errors
+    /// [`AppendError`]; its variants say whether to send again.
+    pub async fn append(&self, submission: Submission) -> Result<Receipt, AppendError> {
+        let cost = cost(&submission);
+        let wanted = self.permits(cost)?;
+        let budget = Arc::clone(&self.inner.budget);
+        let waiting =
+            tokio::time::timeout(self.inner.options.append_wait, budget.acquire_many_owned(wanted));
+        let permit = waiting.await.map_err(|_| AppendError::Overloaded)?;
+        let permit = permit.map_err(|_| self.stopped_error())?;
+        let prepared = if cost < CHECK_INLINE_BYTES {
+            prepare(submission)?
+        } else {
+            let checking = tokio::task::spawn_blocking(move || prepare(submission));
+            checking.await.map_err(|e| AppendError::Stopped(e.to_string()))??
+        };
+        let answer = self.send(prepared, permit)?;
+        answer.await.map_err(|_| self.stopped_error())?
+    }
+
+    /// As [`Ledger::append`], for threads outside an asynchronous runtime.
+    ///
+    /// # Errors
+    /// As [`Ledger::append`].
+    ///
+    /// # Panics
+    /// Inside an asynchronous task.
+    pub fn append_blocking(&self, submission: Submission) -> Result<Receipt, AppendError> {
+        let wanted = self.permits(cost(&submission))?;
+        let prepared = prepare(submission)?;
+        let start = self.inner.clock.monotonic();
+        let permit = loop {
+            let budget = Arc::clone(&self.inner.budget);
+            match budget.try_acquire_many_owned(wanted) {
+                Ok(permit) => break permit,
+                Err(tokio::sync::TryAcquireError::Closed) => return Err(self.stopped_error()),
+                Err(tokio::sync::TryAcquireError::NoPermits) => {}
+            }
+            let waited = self.inner.clock.monotonic().saturating_sub(start);
+            if waited >= self.inner.options.append_wait {
+                return Err(AppendError::Overloaded);
+            }
+            std::thread::sleep(BLOCKING_PAUSE);
+        };
+        let answer = self.send(prepared, permit)?;
+        answer.blocking_recv().map_err(|_| self.stopped_error())?
+    }
+
+    /// The inclusion proofs of a receipt's records, for its checkpoint.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a hash of the tree cannot be read.
+    pub fn proofs_for(&self, receipt: &Receipt) -> Result<Vec<Vec<Hash>>, ReadError> {
+        let size = receipt.checkpoint.size;
+        receipt.indices().map(|index| self.inclusion_proof(index, size)).collect()
+    }
+
+    /// Stops writing and waits until everything that was taken in is answered. Later appends get
+    /// [`AppendError::Stopped`]; reading goes on.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    fn permits(&self, cost: usize) -> Result<u32, AppendError> {
+        let limit = self.inner.options.queue_bytes;
+        let too_large = || AppendError::TooLarge { limit: limit as u64 };
+        if cost > limit {
+            return Err(too_large());
+        }
+        u32::try_from(cost).map_err(|_| too_large())
+    }
+
+    fn send(
+        &self,
+        prepared: crate::append::Prepared,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<oneshot::Receiver<Result<Receipt, AppendError>>, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { prepared, reply, _permit: Some(permit) };
+        self.inner.queue.send(Message::Append(request)).map_err(|_| self.stopped_error())?;
+        Ok(answer)
+    }
+
+    fn stopped_error(&self) -> AppendError {
+        AppendError::Stopped(self.stopped().unwrap_or("it was closed").to_owned())
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        self.budget.close();
+        // An error means that the writer has stopped already.
+        let _ = self.queue.send(Message::Stop);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the ledger has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(LedgerError::Thread)
+}

@@ -1,0 +1,47 @@
+//! The ledger: takes records in, orders them in a Merkle log, signs tree heads, proves, and stores
+//! everything as write-once objects.
+//!
+//! What this crate is not: it does not know what a record is about, and it never believes what is
+//! stored without checking it against hashes.
+//!
+//! Invariants L1 to L4 are in [`invariant`]. The one that matters most: an append that was
+//! acknowledged is durable and in every later checkpoint; one that was not is wholly there or
+//! wholly absent, and repeating it settles which.
+
+mod append;
+mod batch;
+mod cache;
+mod error;
+pub mod evidence;
+mod format;
+mod fsck;
+mod info;
+pub mod invariant;
+mod keys;
+mod ledger;
+mod objects;
+mod own;
+mod pack;
+mod reader;
+mod recover;
+mod streams;
+mod tables;
+mod tree;
+mod verify;
+mod writer;
+
+pub use append::{IndexRun, Receipt};
+pub use error::{AppendError, LedgerError, ReadError};
+pub use fsck::{FsckReport, Problem, Progress, fsck};
+pub use info::LogInfo;
+pub use keys::{LogKey, LogKeyError, parse_public_keys};
+pub use ledger::{
+    APPEND_WAIT_DEFAULT, CHECKPOINT_RECORD_PAUSE_DEFAULT, Ledger, LedgerOptions,
+    PACK_RECORDS_DEFAULT, QUEUE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_RECORDS_DEFAULT,
+};
+pub use own::ledger_source_id;
+pub use reader::{Reader, SignedCheckpoint, StoredRecord};
+pub use streams::SourceHead;
+
+/// A ledger that is open for reading only.
+pub type ReadOnlyLedger = Reader;

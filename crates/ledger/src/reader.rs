@@ -1,0 +1,334 @@
+//! Reading: records, proofs and tiles, always from bytes that are checked against the tree.
+//!
+//! What is read from the store is believed only if its leaf hash is the one in the tree and its
+//! payload is what the header commits to.
+
+mod proofs;
+pub(crate) mod records;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use stele_merkle::{Hash, LeafIndex, TreeSize};
+use stele_record::{Boot, LedgerTime, Seq, SourceId};
+use stele_store::{ObjectName, Store, StoreError};
+
+pub use self::records::StoredRecord;
+pub(crate) use self::records::record;
+use crate::ReadError;
+use crate::cache::Cache;
+use crate::format::{BlockHeaders, Digest, Entry, decode_headers, decode_payloads};
+use crate::objects::{Object, Objects, Place, read_part};
+use crate::streams::{SourceHead, StreamId, Streams};
+use crate::tree::{Lookup, TILE_LEAVES, Tile, Tree};
+
+/// Headers of packs that are kept decoded.
+const CACHED_HEADS: usize = 8;
+/// Headers parts that are kept decoded.
+const CACHED_BLOCKS: usize = 64;
+/// Payloads parts that are kept decompressed, of about 1 MiB each.
+const CACHED_PAYLOADS: usize = 8;
+/// Tiles outside the recent ones that are kept hashed, of 16 KiB each.
+const CACHED_TILES: usize = 64;
+
+/// How often a read is tried again because packing has moved the records meanwhile.
+const MOVED_RETRIES: usize = 4;
+
+/// A signed tree head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    /// Number of records.
+    pub size: TreeSize,
+    /// Root of the tree.
+    pub root: Hash,
+    /// The signed note (C2SP tlog-checkpoint), as it is served.
+    pub note: String,
+    /// When it was signed, by the ledger's clock.
+    pub time: LedgerTime,
+}
+
+/// Everything that can be asked of a log without writing to it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    store: Arc<dyn Store>,
+    origin: String,
+    size: AtomicU64,
+    checkpoint: RwLock<Option<Arc<SignedCheckpoint>>>,
+    tree: RwLock<Tree>,
+    objects: RwLock<Objects>,
+    streams: RwLock<Streams>,
+    heads: Cache<ObjectName, Arc<Object>>,
+    blocks: Cache<(ObjectName, usize), Arc<BlockHeaders>>,
+    payloads: Cache<(ObjectName, usize), Bytes>,
+    tiles: Cache<u64, Arc<Tile>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reader {
+    pub(crate) fn new(store: Arc<dyn Store>, origin: String, log_info: Digest) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                origin,
+                size: AtomicU64::new(0),
+                checkpoint: RwLock::default(),
+                tree: RwLock::default(),
+                objects: RwLock::new(Objects::new(log_info)),
+                streams: RwLock::default(),
+                heads: Cache::new(CACHED_HEADS),
+                blocks: Cache::new(CACHED_BLOCKS),
+                payloads: Cache::new(CACHED_PAYLOADS),
+                tiles: Cache::new(CACHED_TILES),
+            }),
+        }
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// Number of records that can be read.
+    pub fn size(&self) -> TreeSize {
+        TreeSize(self.shared.size.load(Ordering::Acquire))
+    }
+
+    /// The latest signed checkpoint that is known. An open ledger always has one; a ledger that is
+    /// read only has the one that was found beside it, if it verifies.
+    pub fn signed_checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        read(&self.shared.checkpoint).clone()
+    }
+
+    /// Where a source stands.
+    pub fn source_head(&self, source: &SourceId) -> Option<SourceHead> {
+        self.streams().head(source)
+    }
+
+    /// All sources and where they stand, by id.
+    pub fn sources(&self) -> Vec<(SourceId, SourceHead)> {
+        self.streams().sources()
+    }
+
+    /// The index of a source's record, if the log holds it.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the pack that should hold it cannot be read.
+    pub fn find(
+        &self,
+        source: &SourceId,
+        boot: Boot,
+        seq: Seq,
+    ) -> Result<Option<LeafIndex>, ReadError> {
+        let stream: StreamId = (*source, boot);
+        if let Some(index) = self.streams().index_of(&stream, seq) {
+            return Ok(Some(LeafIndex(index)));
+        }
+        let pack =
+            self.objects().packs.iter().rev().find(|p| p.holds(source, boot, seq)).map(|p| p.first);
+        let Some(first) = pack else { return Ok(None) };
+        let object = self.pack(&crate::objects::pack_name(first))?;
+        let head = &object.head;
+        let run = head.runs.iter().find(|run| {
+            let stream = &head.streams[run.stream];
+            head.sources[stream.source] == *source
+                && stream.boot == boot
+                && (run.first_seq.0..run.first_seq.0 + run.count).contains(&seq.0)
+        });
+        Ok(run.map(|run| LeafIndex(run.first_index + (seq.0 - run.first_seq.0))))
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.shared.store
+    }
+
+    pub(crate) fn tree(&self) -> RwLockReadGuard<'_, Tree> {
+        read(&self.shared.tree)
+    }
+
+    pub(crate) fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
+        write(&self.shared.tree)
+    }
+
+    pub(crate) fn objects(&self) -> RwLockReadGuard<'_, Objects> {
+        read(&self.shared.objects)
+    }
+
+    pub(crate) fn objects_mut(&self) -> RwLockWriteGuard<'_, Objects> {
+        write(&self.shared.objects)
+    }
+
+    pub(crate) fn streams(&self) -> RwLockReadGuard<'_, Streams> {
+        read(&self.shared.streams)
+    }
+
+    pub(crate) fn streams_mut(&self) -> RwLockWriteGuard<'_, Streams> {
+        write(&self.shared.streams)
+    }
+
+    /// Makes records readable up to the checkpoint's size.
+    pub(crate) fn publish(&self, checkpoint: Arc<SignedCheckpoint>) {
+        let size = checkpoint.size.0;
+        *write(&self.shared.checkpoint) = Some(checkpoint);
+        self.publish_size(size);
+    }
+
+    pub(crate) fn publish_size(&self, size: u64) {
+        self.shared.size.store(size, Ordering::Release);
+    }
+
+    pub(crate) fn set_checkpoint(&self, checkpoint: Option<Arc<SignedCheckpoint>>) {
+        *write(&self.shared.checkpoint) = checkpoint;
+    }
+
+    fn pack(&self, name: &ObjectName) -> Result<Arc<Object>, ReadError> {
+        let load = || Object::load(self.store(), name).map(Arc::new);
+        self.shared.heads.get_or(name.clone(), load)
+    }
+
+    fn object(&self, index: u64) -> Result<Arc<Object>, ReadError> {
+        let place = self.objects().place(index);
+        match place {
+            Some(Place::Segment(object)) => Ok(object),
+            Some(Place::Pack(name)) => self.pack(&name),
+            None => Err(ReadError::OutOfRange { index, size: self.size() }),
+        }
+    }
+
+    /// Calls `f` with the object that holds `index`; again if the object was packed meanwhile.
+    fn with_object<T>(
+        &self,
+        index: u64,
+        f: impl Fn(&Object) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let mut tries = 0;
+        loop {
+            match self.object(index).and_then(|object| f(&object)) {
+                Err(ReadError::Store(StoreError::NotFound { .. })) if tries < MOVED_RETRIES => {
+                    tries += 1;
+                    self.look_for_packs();
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes note of packs that another process has made since.
+    fn look_for_packs(&self) {
+        let end = self.objects().packed_end();
+        let Ok(object) = Object::load(self.store(), &crate::objects::pack_name(end)) else {
+            return;
+        };
+        let mut objects = self.objects_mut();
+        if objects.packed_end() == object.head.first {
+            objects.add_pack(&object.head);
+        }
+    }
+
+    /// The headers of one block as they are stored: digests are checked, the tree is not asked.
+    fn stored_headers(
+        &self,
+        object: &Object,
+        block: usize,
+    ) -> Result<Arc<BlockHeaders>, ReadError> {
+        self.shared.blocks.get_or((object.name.clone(), block), || {
+            let entry = &object.head.blocks[block];
+            let (first, offset) = object.place(block);
+            let stored = read_part(self.store(), object, offset, entry.headers.stored_len)?;
+            decode_headers(first, entry, &stored).map(Arc::new).map_err(|e| {
+                let record = e.entry.map(|entry| first + entry as u64);
+                ReadError::corrupt(&object.name, record, e.what)
+            })
+        })
+    }
+
+    /// Whether a stored record is the one in the tree.
+    fn check_entry(&self, object: &Object, index: u64, entry: &Entry) -> Result<(), ReadError> {
+        if self.node(0, index)? == entry.leaf {
+            return Ok(());
+        }
+        let what = "the record is not the one in the tree";
+        Err(ReadError::corrupt(&object.name, Some(index), what))
+    }
+
+    /// The whole payloads part of a block.
+    fn block_payloads(&self, object: &Object, block: usize) -> Result<Bytes, ReadError> {
+        self.shared.payloads.get_or((object.name.clone(), block), || {
+            let entry = &object.head.blocks[block];
+            let (first, offset) = object.place(block);
+            let offset = offset + entry.headers.stored_len;
+            let stored = read_part(self.store(), object, offset, entry.payloads.stored_len)?;
+            decode_payloads(entry, &stored).map_err(|e| {
+                let last = first + entry.count - 1;
+                let what = format!("records {first} to {last}: {}", e.what);
+                ReadError::corrupt(&object.name, None, what)
+            })
+        })
+    }
+
+    /// A node of the tree, from memory or recomputed from stored records.
+    pub(crate) fn node(&self, level: u8, index: u64) -> Result<Hash, ReadError> {
+        let found = self.tree().lookup(level, index);
+        match found {
+            Lookup::Found(hash) => Ok(hash),
+            Lookup::Missing => {
+                let first = index.checked_shl(u32::from(level)).unwrap_or(u64::MAX);
+                Err(ReadError::OutOfRange { index: first, size: self.size() })
+            }
+            Lookup::InTile(number) => {
+                let tile = self.shared.tiles.get_or(number, || self.load_tile(number))?;
+                let width = crate::tree::TILE_LEVELS - level;
+                let position = index & ((1 << width) - 1);
+                let first = index << level;
+                tile.node(level, position)
+                    .ok_or_else(|| ReadError::OutOfRange { index: first, size: self.size() })
+            }
+        }
+    }
+
+    /// Hashes the stored records of a full tile and compares with the root in memory.
+    fn load_tile(&self, number: u64) -> Result<Arc<Tile>, ReadError> {
+        let first = number * TILE_LEAVES;
+        let mut leaves = Vec::with_capacity(TILE_LEAVES as usize);
+        let mut name = None;
+        while (leaves.len() as u64) < TILE_LEAVES {
+            let index = first + leaves.len() as u64;
+            let headers = self.with_object(index, |object| {
+                let headers = self.stored_headers(object, object.block_of(index))?;
+                Ok((object.name.clone(), headers))
+            })?;
+            let skip = usize::try_from(index - headers.1.first).unwrap_or(usize::MAX);
+            leaves.extend(headers.1.entries.iter().skip(skip).map(|entry| entry.leaf));
+            name = Some(headers.0);
+        }
+        let (tile, root) = Tile::of(leaves);
+        let wanted = self.tree().lookup(crate::tree::TILE_LEVELS, number);
+        if root.map(Lookup::Found) == Some(wanted) {
+            return Ok(Arc::new(tile));
+        }
+        let last = first + TILE_LEAVES - 1;
+        let what = format!("records {first} to {last} are not those in the tree");
+        Err(ReadError::Corrupt {
+            object: name.map_or_else(String::new, |name| name.to_string()),
+            record: None,
+            what,
+        })
+    }
+}

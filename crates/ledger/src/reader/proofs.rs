@@ -1,0 +1,115 @@
+//! Proofs, tiles and entry bundles.
+
+use stele_merkle::{
+    Hash, LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root, tile,
+};
+
+use super::Reader;
+use crate::ReadError;
+use crate::tree::TILE_LEVELS;
+
+impl Subtrees for Reader {
+    type Error = ReadError;
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, ReadError> {
+        self.node(level, index)
+    }
+}
+
+impl Reader {
+    /// Root of the tree of the first `size` records.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if the log is smaller.
+    pub fn root(&self, size: TreeSize) -> Result<Hash, ReadError> {
+        self.check_size(size)?;
+        root(size, self)
+    }
+
+    /// Proof that the record at `index` is in the tree of `size`.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if the tree does not hold it or the log is smaller.
+    pub fn inclusion_proof(
+        &self,
+        index: LeafIndex,
+        size: TreeSize,
+    ) -> Result<Vec<Hash>, ReadError> {
+        self.check_size(size)?;
+        inclusion_proof(index, size, self).map_err(read_error)
+    }
+
+    /// Proof that the tree of size `old` is the beginning of the tree of size `new`.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if `old` is above `new`, or `new` above the log's size.
+    pub fn consistency_proof(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Hash>, ReadError> {
+        self.check_size(new)?;
+        consistency_proof(old, new, self).map_err(read_error)
+    }
+
+    /// The bytes of a C2SP hash tile: `width` hashes, 1 to 256, at tile level `level`.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if the log is too small for it.
+    pub fn hash_tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, ReadError> {
+        self.check_tile(level, index, width)?;
+        let first = index * u64::from(tile::TILE_WIDTH);
+        let hashes = (first..first + u64::from(width))
+            .map(|node| self.node(level * TILE_LEVELS, node))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(tile::encode_hashes(&hashes))
+    }
+
+    /// The bytes of a C2SP entry bundle with `width` records, 1 to 256.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if the log is too small for it.
+    pub fn entry_bundle(&self, index: u64, width: u16) -> Result<Vec<u8>, ReadError> {
+        self.check_tile(0, index, width)?;
+        let mut next = index * u64::from(tile::TILE_WIDTH);
+        let end = next + u64::from(width);
+        let mut entries = Vec::with_capacity(usize::from(width));
+        while next < end {
+            let found = self.with_object(next, |object| {
+                let headers = self.stored_headers(object, object.block_of(next))?;
+                super::records::entries(&headers, &(next..end))
+                    .map(|(index, entry)| {
+                        self.check_entry(object, index, entry)?;
+                        Ok(entry.header.clone())
+                    })
+                    .collect::<Result<Vec<_>, ReadError>>()
+            })?;
+            next += found.len() as u64;
+            entries.extend(found);
+        }
+        tile::encode_bundle(entries.iter().map(|entry| &entry[..])).map_err(|e| {
+            ReadError::Corrupt { object: "entry bundle".into(), record: None, what: e.to_string() }
+        })
+    }
+
+    fn check_size(&self, size: TreeSize) -> Result<(), ReadError> {
+        if size <= self.size() {
+            return Ok(());
+        }
+        Err(ReadError::OutOfRange { index: size.0, size: self.size() })
+    }
+
+    fn check_tile(&self, level: u8, index: u64, width: u16) -> Result<(), ReadError> {
+        let size = self.size();
+        let there = level <= tile::TILE_LEVEL_MAX && width > 0;
+        if there && tile::width_at(level, index, size) >= width {
+            return Ok(());
+        }
+        Err(ReadError::OutOfRange { index, size })
+    }
+}
+
+fn read_error(error: ProveError<ReadError>) -> ReadError {
+    match error {
+        ProveError::Subtree(error) => error,
+        ProveError::NoSuchLeaf { index, size } => ReadError::OutOfRange { index: index.0, size },
+        ProveError::SizesReversed { old, new } => ReadError::OutOfRange { index: old.0, size: new },
+        _ => ReadError::Corrupt { object: "tree".into(), record: None, what: error.to_string() },
+    }
+}

@@ -1,0 +1,196 @@
+//! Single records, and runs of them.
+
+use std::ops::{ControlFlow, Range};
+
+use bytes::Bytes;
+use stele_merkle::{Hash, LeafIndex};
+use stele_record::{Commitment, Header, LedgerTime, Salt};
+
+use super::Reader;
+use crate::ReadError;
+use crate::format::{BlockHeaders, Codec, Entry};
+use crate::objects::{Object, read_part};
+
+/// The data key of what is stored in clear.
+const CLEAR: u32 = 0;
+
+/// A record with everything that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its place in the log.
+    pub index: LeafIndex,
+    /// Hash of the leaf.
+    pub leaf_hash: Hash,
+    /// The leaf: the encoded header.
+    pub header_bytes: Bytes,
+    /// The decoded header.
+    pub header: Header,
+    /// The payload, checked against the commitment; `None` if its data key is gone.
+    pub payload: Option<Bytes>,
+    /// What opens the commitment; `None` if its data key is gone.
+    pub salt: Option<Salt>,
+    /// When the ledger took it in.
+    pub ledger_time: LedgerTime,
+}
+
+impl Reader {
+    /// One record.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if the log does not hold it yet; [`ReadError::Corrupt`] if what is
+    /// stored is not what was written.
+    pub fn read(&self, index: LeafIndex) -> Result<StoredRecord, ReadError> {
+        self.check_range(index.0)?;
+        self.with_object(index.0, |object| {
+            let block = object.block_of(index.0);
+            let headers = self.stored_headers(object, block)?;
+            let position = usize::try_from(index.0 - headers.first).unwrap_or(usize::MAX);
+            let entry = &headers.entries[position];
+            self.check_entry(object, index.0, entry)?;
+            let payload = match object.head.blocks[block].payloads.codec {
+                Codec::Zstd => self.block_payloads(object, block)?.slice(in_memory(&entry.payload)),
+                Codec::Raw => self.payload_alone(object, block, entry)?,
+            };
+            record(object, index.0, entry, payload)
+        })
+    }
+
+    /// All records of `range` in order, as long as `each` wants to go on. The range is cut to what
+    /// the log holds.
+    ///
+    /// # Errors
+    /// [`ReadError`] for the first record that cannot be read; those before it were given.
+    pub fn scan(
+        &self,
+        range: Range<u64>,
+        each: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let end = range.end.min(self.size().0);
+        let mut next = range.start;
+        while next < end {
+            let records = self.with_object(next, |object| self.block(object, next..end))?;
+            next += records.len() as u64;
+            for record in records {
+                if each(record).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All records of `range` with the object that each is in; the range must be in the log.
+    pub(crate) fn scan_objects(
+        &self,
+        range: Range<u64>,
+        each: &mut dyn FnMut(&Object, &StoredRecord) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut next = range.start;
+        while next < range.end {
+            let object = self.object(next)?;
+            for record in self.block(&object, next..range.end)? {
+                each(&object, &record)?;
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records of the range that lie in the same block as its first one.
+    fn block(&self, object: &Object, range: Range<u64>) -> Result<Vec<StoredRecord>, ReadError> {
+        let block = object.block_of(range.start);
+        let headers = self.stored_headers(object, block)?;
+        let payloads = self.block_payloads(object, block)?;
+        entries(&headers, &range)
+            .map(|(index, entry)| {
+                self.check_entry(object, index, entry)?;
+                record(object, index, entry, payloads.slice(in_memory(&entry.payload)))
+            })
+            .collect()
+    }
+
+    /// The payload of one record, where the part is stored as it is.
+    fn payload_alone(
+        &self,
+        object: &Object,
+        block: usize,
+        entry: &Entry,
+    ) -> Result<Bytes, ReadError> {
+        let (_, offset) = object.place(block);
+        let start = offset + object.head.blocks[block].headers.stored_len + entry.payload.start;
+        let length = entry.payload.end - entry.payload.start;
+        Ok(read_part(self.store(), object, start, length)?)
+    }
+
+    pub(super) fn check_range(&self, index: u64) -> Result<(), ReadError> {
+        let size = self.size();
+        if index < size.0 { Ok(()) } else { Err(ReadError::OutOfRange { index, size }) }
+    }
+}
+
+fn in_memory(range: &Range<u64>) -> Range<usize> {
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+    at(range.start)..at(range.end)
+}
+
+/// The entries of a block that lie in `range`, with their indices.
+pub(crate) fn entries<'a>(
+    headers: &'a BlockHeaders,
+    range: &Range<u64>,
+) -> impl Iterator<Item = (u64, &'a Entry)> {
+    let range = range.clone();
+    (headers.first..).zip(&headers.entries).filter(move |(index, _)| range.contains(index))
+}
+
+/// Puts a record together and checks its payload against its commitment.
+pub(crate) fn record(
+    object: &Object,
+    index: u64,
+    entry: &Entry,
+    payload: Bytes,
+) -> Result<StoredRecord, ReadError> {
+    let corrupt = |what: String| ReadError::corrupt(&object.name, Some(index), what);
+    let header = Header::decode(&entry.header).map_err(|e| corrupt(e.to_string()))?;
+    let salt = salt_of(object, &header);
+    let payload = (entry.data_key == CLEAR).then_some(payload);
+    if let (Some(salt), Some(payload)) = (&salt, &payload) {
+        if payload.len() as u64 != header.payload_len {
+            return Err(corrupt("the payload does not have the length in the header".to_owned()));
+        }
+        if Commitment::new(salt, payload) != header.commitment {
+            return Err(corrupt("the payload is not what the header commits to".to_owned()));
+        }
+    } else if payload.is_some() {
+        return Err(corrupt("the object lacks the secret of the record's epoch".to_owned()));
+    }
+    Ok(StoredRecord {
+        index: LeafIndex(index),
+        leaf_hash: entry.leaf,
+        header_bytes: entry.header.clone(),
+        header,
+        payload,
+        salt,
+        ledger_time: time_of(object, index),
+    })
+}
+
+fn salt_of(object: &Object, header: &Header) -> Option<Salt> {
+    let head = &object.head;
+    let secret = head.secrets.iter().find(|secret| {
+        head.sources[secret.source] == header.source
+            && secret.epoch == header.epoch
+            && secret.data_key == CLEAR
+    })?;
+    Some(secret.secret.salt(header.boot, header.seq))
+}
+
+fn time_of(object: &Object, index: u64) -> LedgerTime {
+    let mut end = object.head.first;
+    for run in &object.head.times {
+        end += run.count;
+        if index < end {
+            return run.time;
+        }
+    }
+    LedgerTime::from_unix_ns(0)
+}

@@ -1,0 +1,86 @@
+//! The tables of a pack's header, gathered from its records.
+
+use std::collections::HashMap;
+
+use stele_record::{ChainHead, Seq, SourceId};
+
+use crate::format::{Run, Secret, Stream};
+use crate::objects::Object;
+use crate::streams::StreamId;
+use crate::{ReadError, StoredRecord};
+
+#[derive(Debug)]
+pub(crate) struct Tables {
+    before: HashMap<StreamId, (Seq, ChainHead)>,
+    numbers: HashMap<StreamId, usize>,
+    pub(crate) sources: Vec<SourceId>,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) secrets: Vec<Secret>,
+}
+
+impl Tables {
+    /// Empty tables; `before` is where each stream stands before the first record.
+    pub(crate) fn new(before: HashMap<StreamId, (Seq, ChainHead)>) -> Self {
+        Self {
+            before,
+            numbers: HashMap::new(),
+            sources: Vec::new(),
+            streams: Vec::new(),
+            runs: Vec::new(),
+            secrets: Vec::new(),
+        }
+    }
+
+    /// Enters the next record; `object` is where it is now, and where its secret comes from.
+    pub(crate) fn add(&mut self, object: &Object, record: &StoredRecord) -> Result<(), ReadError> {
+        let header = &record.header;
+        let corrupt = |what: &str| ReadError::corrupt(&object.name, Some(record.index.0), what);
+        let number = self.stream(record);
+        let stream = &mut self.streams[number];
+        if stream.next_seq != header.seq {
+            return Err(corrupt("its sequence number does not follow the source's last one"));
+        }
+        stream.next_seq = header.seq.next();
+        stream.head = stream.head.push_leaf_hash(record.leaf_hash.as_bytes());
+        let source = stream.source;
+        match self.runs.last_mut() {
+            Some(last) if last.stream == number => last.count += 1,
+            _ => self.runs.push(Run {
+                stream: number,
+                first_seq: header.seq,
+                first_index: record.index.0,
+                count: 1,
+            }),
+        }
+        if self.secrets.iter().any(|s| s.source == source && s.epoch == header.epoch) {
+            return Ok(());
+        }
+        let head = &object.head;
+        let secret = head.secrets.iter().find(|secret| {
+            head.sources[secret.source] == header.source && secret.epoch == header.epoch
+        });
+        let secret = secret.ok_or_else(|| corrupt("the secret of its epoch is missing"))?;
+        self.secrets.push(Secret { source, ..secret.clone() });
+        Ok(())
+    }
+
+    fn stream(&mut self, record: &StoredRecord) -> usize {
+        let header = &record.header;
+        let id = (header.source, header.boot);
+        if let Some(number) = self.numbers.get(&id) {
+            return *number;
+        }
+        let known = self.sources.iter().position(|source| *source == header.source);
+        let source = known.unwrap_or_else(|| {
+            self.sources.push(header.source);
+            self.sources.len() - 1
+        });
+        let start = || (Seq(0), ChainHead::start(&header.source, header.boot));
+        let (first_seq, head) = self.before.get(&id).copied().unwrap_or_else(start);
+        let stream = Stream { source, boot: header.boot, first_seq, next_seq: first_seq, head };
+        self.streams.push(stream);
+        self.numbers.insert(id, self.streams.len() - 1);
+        self.streams.len() - 1
+    }
+}

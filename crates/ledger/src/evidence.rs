@@ -1,16 +1,35 @@
 //! Evidence files: records with payloads, salts, proofs and a checkpoint, to be checked offline.
+//!
+//! JSON Lines. The first line is the manifest `{"format": "stele-evidence/v1", "origin",
+//! "checkpoint", "count", "keys"}`; each line after it is one record `{"index", "record",
+//! "payload", "salt", "proof"}`, in ascending order of the index, bytes in standard base64. The keys
+//! in the manifest are a hint: who checks the file brings the log's keys along.
+//!
+//! What a file proves: that these records, with these payloads, are in the log that the keys sign.
+//! What it cannot prove: that no other record should have been in the file. Gaps that the sources
+//! themselves recorded are told.
 
-use std::io::{BufRead, Write};
+mod chain;
+mod verify;
 
-use stele_merkle::{LeafIndex, LogVerifier};
+use std::io::{self, Write};
 
-use crate::{ReadError, Reader};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use stele_merkle::{Hash, LeafIndex};
+
+pub use self::verify::{Check, Finding, GapFound, LINE_BYTES_MAX, Report, verify};
+use crate::{LogInfo, ReadError, Reader};
+
+/// The format's name and version.
+pub const FORMAT: &str = "stele-evidence/v1";
 
 /// Why evidence could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
-    /// The log has no signed checkpoint that covers the records.
+    /// The log has no signed checkpoint that covers the records. Ask again later.
     #[error("there is no signed checkpoint that covers record {0}")]
     NoCheckpoint(u64),
     /// A record cannot be read.
@@ -18,64 +37,71 @@ pub enum EvidenceError {
     Read(#[from] ReadError),
     /// The file cannot be read or written.
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
-/// One kind of check and how often it was made with success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was checked, in words.
-    pub name: &'static str,
-    /// How often.
-    pub count: u64,
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: String,
+    origin: String,
+    checkpoint: String,
+    count: u64,
+    #[serde(default)]
+    keys: Vec<String>,
 }
 
-/// A fault or a remark, with the line of the file that it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Line of the file, from 1.
-    pub line: u64,
-    /// What was found.
-    pub what: String,
+#[derive(Debug, Serialize, Deserialize)]
+struct RecordLine {
+    index: u64,
+    record: String,
+    payload: Option<String>,
+    salt: Option<String>,
+    proof: Vec<String>,
 }
 
-/// What checking an evidence file gave.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The log's name.
-    pub origin: String,
-    /// Size of the tree that the checkpoint signs.
-    pub size: u64,
-    /// Root of that tree, base64.
-    pub root: String,
-    /// Records in the file.
-    pub records: u64,
-    /// The checks that were made.
-    pub checks: Vec<Check>,
-    /// What the records do not show: gaps, missing payloads.
-    pub warnings: Vec<Finding>,
-    /// What is wrong; empty means that the evidence holds.
-    pub errors: Vec<Finding>,
-}
-
-/// Writes the records at `indices`, with everything needed to check them, as JSON Lines.
+/// Writes the records at `indices`, with everything needed to check them. Order and repeats in
+/// `indices` do not matter. Returns the number of records written.
 ///
 /// # Errors
-/// [`EvidenceError`].
+/// [`EvidenceError`]; what was written until then is no whole file.
 pub fn write(
     reader: &Reader,
     indices: &[LeafIndex],
     out: &mut dyn Write,
 ) -> Result<u64, EvidenceError> {
-    let _ = (reader, indices, out);
-    Ok(0)
+    let mut indices = indices.to_vec();
+    indices.sort_unstable();
+    indices.dedup();
+    let last = indices.last().map_or(0, |index| index.0);
+    let checkpoint = reader.signed_checkpoint().ok_or(EvidenceError::NoCheckpoint(last))?;
+    if indices.last().is_some_and(|index| !checkpoint.size.contains(*index)) {
+        return Err(EvidenceError::NoCheckpoint(last));
+    }
+    let manifest = Manifest {
+        format: FORMAT.to_owned(),
+        origin: reader.origin().to_owned(),
+        checkpoint: checkpoint.note.clone(),
+        count: indices.len() as u64,
+        keys: LogInfo::load(reader.store()).map(|info| info.keys).unwrap_or_default(),
+    };
+    line(out, &manifest)?;
+    for index in &indices {
+        let record = reader.read(*index)?;
+        let proof = reader.inclusion_proof(*index, checkpoint.size)?;
+        let record = RecordLine {
+            index: index.0,
+            record: STANDARD.encode(&record.header_bytes),
+            payload: record.payload.map(|payload| STANDARD.encode(&payload)),
+            salt: record.salt.map(|salt| STANDARD.encode(salt.as_bytes())),
+            proof: proof.iter().map(Hash::to_string).collect(),
+        };
+        line(out, &record)?;
+    }
+    Ok(manifest.count)
 }
 
-/// Checks an evidence file.
-///
-/// # Errors
-/// [`EvidenceError::Io`] if the file cannot be read; faults in it are in the report.
-pub fn verify(input: &mut dyn BufRead, verifier: &LogVerifier) -> Result<Report, EvidenceError> {
-    let _ = (input, verifier);
-    Ok(Report::default())
+fn line<T: Serialize>(out: &mut dyn Write, value: &T) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    out.write_all(&text)
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use stele_merkle::{LogVerifier, VerifierKey};
-use stele_record::LedgerTime;
+use stele_record::{LedgerTime, SourceId};
 use stele_store::{ObjectName, Store, StoreError};
 
 use crate::LedgerError;
@@ -22,15 +22,23 @@ pub struct LogInfo {
     pub origin: String,
     /// Its public keys as vkeys. A hint: who checks a log brings the keys along.
     pub keys: Vec<String>,
+    /// The source as which the ledger records its own checkpoints, hexadecimal.
+    pub source: String,
     /// When it was created, by the ledger's clock.
     pub created_ns: LedgerTime,
 }
 
 impl LogInfo {
-    pub(crate) fn new(origin: &str, keys: &[VerifierKey], created: LedgerTime) -> Self {
+    pub(crate) fn new(
+        origin: &str,
+        source: &SourceId,
+        keys: &[VerifierKey],
+        created: LedgerTime,
+    ) -> Self {
         Self {
             format: FORMAT.to_owned(),
             origin: origin.to_owned(),
+            source: source.to_string(),
             keys: keys.iter().map(ToString::to_string).collect(),
             created_ns: created,
         }

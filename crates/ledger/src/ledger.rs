@@ -132,7 +132,9 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         options.check()?;
         let created = LedgerTime::from_unix_ns(clock.now().0);
-        let info = LogInfo::new(key.origin(), &key.signer()?.verifier_keys(), created);
+        let keys = key.signer()?.verifier_keys();
+        let source = ledger_source_id(key).map_err(bad_seed)?;
+        let info = LogInfo::new(key.origin(), &source, &keys, created);
         match store.put_new(&info::name(), &[&info.encode()]) {
             Ok(Put::Created) => {}
             Ok(Put::AlreadyThere) | Err(StoreError::Conflict { .. }) => {
@@ -187,11 +189,6 @@ impl Ledger {
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
         let Recovered { reader, next, writer_epoch, last_time } = recovered;
-        let seed = |e: stele_record::RecordError| LedgerError::Corrupt {
-            object: "log key".into(),
-            record: None,
-            what: e.to_string(),
-        };
         let own = OwnSource::new(
             key,
             |id| reader.streams().latest_boot(id),
@@ -199,7 +196,7 @@ impl Ledger {
             clock.monotonic(),
             options.checkpoint_record_pause,
         );
-        let own = own.map_err(seed)?;
+        let own = own.map_err(bad_seed)?;
         let verifier = signer.verifier();
         let latest = reader.signed_checkpoint().ok_or(LedgerError::NotALedger)?;
         let (queue, messages) = mpsc::channel();
@@ -235,7 +232,7 @@ impl Ledger {
         let inner = Inner {
             reader,
             verifier,
-            own_source: ledger_source_id(key).map_err(seed)?,
+            own_source: ledger_source_id(key).map_err(bad_seed)?,
             clock,
             budget: Arc::new(Semaphore::new(options.queue_bytes)),
             options,
@@ -410,6 +407,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn bad_seed(error: stele_record::RecordError) -> LedgerError {
+    LedgerError::Corrupt { object: "log key".into(), record: None, what: error.to_string() }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {

@@ -44,7 +44,7 @@ impl Object {
         for block in &head.blocks {
             places.push((first, offset));
             first += block.count;
-            offset += block.stored_len();
+            offset = offset.saturating_add(block.stored_len());
         }
         Self { name, head, digest, places }
     }

@@ -16,7 +16,7 @@ use crate::objects::{Object, pack_name};
 use crate::reader::Reader;
 use crate::tables::Tables;
 use crate::tree::TILE_LEVELS;
-use crate::verify::verify_object;
+use crate::verify::{Fault, verify_object};
 use crate::{ReadError, StoredRecord};
 
 /// A pack takes no further tile once its stored blocks have this many bytes. Object stores take
@@ -130,18 +130,19 @@ impl Packer {
     fn verify(&self, name: &stele_store::ObjectName, built: &Built) -> Result<Object, ReadError> {
         let bytes = self.reader.store().read(name)?;
         let object = Object::decode(name, &bytes, bytes.len() as u64)?;
-        let mut faults = Vec::new();
+        let mut fault = None;
         verify_object(&object, &bytes, &mut |checked| {
             let index = checked.index;
-            match checked.record {
-                Err(what) => faults.push((checked.named.then_some(index), what)),
-                Ok(record) if self.reader.node(0, index).ok() != Some(record.leaf_hash) => {
-                    faults.push((Some(index), "the record is not the one in the tree".to_owned()));
-                }
-                Ok(_) => {}
-            }
+            let found = match checked.record {
+                Err(Fault::Here(what)) => (Some(index), what),
+                Err(Fault::InBlock(what)) => (None, what),
+                Err(Fault::Elsewhere) => return,
+                Ok(record) if self.reader.node(0, index).ok() == Some(record.leaf_hash) => return,
+                Ok(_) => (Some(index), "the record is not the one in the tree".to_owned()),
+            };
+            fault.get_or_insert(found);
         });
-        if let Some((record, what)) = faults.into_iter().next() {
+        if let Some((record, what)) = fault {
             invariant!(L3, false, "{name}: {what}");
             return Err(ReadError::corrupt(name, record, what));
         }

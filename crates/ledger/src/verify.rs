@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::StoredRecord;
-use crate::format::{BlockEntry, HeadersRead, decode_payloads, read_headers};
+use crate::format::{BlockEntry, Entry, HeadersRead, decode_payloads, read_headers};
 use crate::objects::Object;
 use crate::reader::record;
 
@@ -12,80 +12,81 @@ use crate::reader::record;
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) index: u64,
-    /// Whether a fault is known to be in this very record, and not only in its block.
-    pub(crate) named: bool,
-    /// The record, or what is wrong with it. A fault of a whole block is told once, at its first
-    /// index; the block's other records are then told as [`Checked::LOST`].
-    pub(crate) record: Result<StoredRecord, String>,
+    /// The record's header, where it is what was written.
+    pub(crate) entry: Option<Entry>,
+    /// The whole record, or what is wrong.
+    pub(crate) record: Result<StoredRecord, Fault>,
 }
 
-impl Checked {
-    /// The fault of a record that is lost with its block.
-    pub(crate) const LOST: &str = "";
+/// What is wrong at an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// This record is at fault.
+    Here(String),
+    /// Something in its block is at fault; told at one index of the block.
+    InBlock(String),
+    /// It cannot be checked because of a fault told at another index.
+    Elsewhere,
 }
 
-/// Reads all records of an object whose header was checked, and tells of each index exactly once.
+/// Reads all records of an object whose header was checked, and tells of each index exactly once,
+/// in order.
 pub(crate) fn verify_object(object: &Object, bytes: &Bytes, tell: &mut dyn FnMut(Checked)) {
     for (block, entry) in object.head.blocks.iter().enumerate() {
         let (first, _) = object.place(block);
         let (headers, payloads) = object.parts_of(block, bytes);
-        let read = read_headers(entry, &headers);
-        let whole = decode_payloads(entry, &payloads);
-        verify_block(object, first, entry, read, whole.map_err(|e| e.what), tell);
+        let block = Block {
+            object,
+            first,
+            last: first + entry.count - 1,
+            payloads: decode_payloads(entry, &payloads).map_err(|e| e.what),
+        };
+        block.verify(read_headers(entry, &headers), entry, tell);
     }
 }
 
-fn verify_block(
-    object: &Object,
+struct Block<'a> {
+    object: &'a Object,
     first: u64,
-    entry: &BlockEntry,
-    read: HeadersRead,
+    last: u64,
     payloads: Result<Bytes, String>,
-    tell: &mut dyn FnMut(Checked),
-) {
-    let last = first + entry.count - 1;
-    let of_block = |index: u64, what: String| {
-        let what = format!("records {first} to {last}: {what}");
-        Checked { index, named: false, record: Err(what) }
-    };
-    let lost = |index: u64| Checked { index, named: false, record: Err(Checked::LOST.to_owned()) };
-    let payloads = match payloads {
-        Ok(payloads) => payloads,
-        Err(what) => {
-            tell(of_block(first, what));
-            (first + 1..=last).for_each(|index| tell(lost(index)));
-            return;
+}
+
+impl Block<'_> {
+    fn verify(&self, read: HeadersRead, entry: &BlockEntry, tell: &mut dyn FnMut(Checked)) {
+        let mut in_block = self.payloads.as_ref().err().cloned();
+        let mut here = None;
+        if let Some(fault) = read.fault {
+            match fault.entry {
+                Some(position) => here = Some((self.first + position as u64, fault.what)),
+                None => in_block = Some(fault.what),
+            }
         }
-    };
-    let mut fault = read.fault;
-    // A fault that no single record shows is told at the block's first index.
-    let mut told_first = false;
-    if let Some(error) = fault.take_if(|error| error.entry.is_none()) {
-        tell(of_block(first, error.what));
-        told_first = true;
+        let count = usize::try_from(entry.count).unwrap_or(usize::MAX);
+        let missing = count.saturating_sub(read.entries.len());
+        let entries = read.entries.into_iter().chain(std::iter::repeat_n(None, missing));
+        for (index, entry) in (self.first..=self.last).zip(entries) {
+            let record = if let Some((_, what)) = here.take_if(|(at, _)| *at == index) {
+                Err(Fault::Here(what))
+            } else if let Some(what) = in_block.take() {
+                Err(Fault::InBlock(format!("records {} to {}: {what}", self.first, self.last)))
+            } else {
+                self.record(index, entry.as_ref())
+            };
+            tell(Checked { index, entry, record });
+        }
     }
-    let mut entries = read.entries.into_iter();
-    for index in first..=last {
-        let found = entries.next().flatten();
-        if told_first && index == first {
-            continue;
-        }
-        let Some(found) = found else {
-            let named = fault.take_if(|e| e.entry.map(|n| first + n as u64) == Some(index));
-            tell(named.map_or_else(
-                || lost(index),
-                |error| Checked { index, named: true, record: Err(error.what) },
-            ));
-            continue;
+
+    fn record(&self, index: u64, entry: Option<&Entry>) -> Result<StoredRecord, Fault> {
+        let (Some(entry), Ok(payloads)) = (entry, &self.payloads) else {
+            return Err(Fault::Elsewhere);
         };
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let range = at(found.payload.start)..at(found.payload.end);
-        let checked = match payloads.get(range.clone()) {
-            Some(_) => {
-                record(object, index, &found, payloads.slice(range)).map_err(|error| error.fault())
-            }
-            None => Err("its payload lies outside of the block".to_owned()),
-        };
-        tell(Checked { index, named: checked.is_err(), record: checked });
+        let range = at(entry.payload.start)..at(entry.payload.end);
+        if payloads.get(range.clone()).is_none() {
+            return Err(Fault::Here("its payload lies outside of the block".to_owned()));
+        }
+        record(self.object, index, entry, payloads.slice(range))
+            .map_err(|error| Fault::Here(error.fault()))
     }
 }

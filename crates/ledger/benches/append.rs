@@ -107,8 +107,9 @@ fn round(
 ) -> Result<Round, Fault> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let dir = tempfile::tempdir_in(parent)?;
-    let work: Vec<Vec<Submission>> =
-        (0..load.writers).map(|writer| submissions(writer, load, payload)).collect::<Result<_, _>>()?;
+    let work: Vec<Vec<Submission>> = (0..load.writers)
+        .map(|writer| submissions(writer, load, payload))
+        .collect::<Result<_, _>>()?;
     let records = load.writers * load.submissions * load.batch;
 
     let store = Arc::new(DiskStore::open(dir.path().join("log"))?);
@@ -134,8 +135,7 @@ fn round(
 
 /// Segments that the run made, from the name of the last one.
 fn segments(dir: &Path) -> u64 {
-    let names = std::fs::read_dir(dir.join("log/objects/ledger/segments"))
-        .or_else(|_| std::fs::read_dir(dir.join("log/objects/segments")));
+    let names = std::fs::read_dir(dir.join("log/objects/segments"));
     let last = names.into_iter().flatten().flatten().filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         let digits: String = name.chars().filter(char::is_ascii_digit).collect();

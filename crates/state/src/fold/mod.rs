@@ -8,6 +8,8 @@ mod frames;
 mod objects;
 mod sources;
 
+pub(crate) use address::ip_key;
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 

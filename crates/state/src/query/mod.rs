@@ -3,9 +3,17 @@
 //! Every answer says where it stands ([`AsOf`]) and which blind stretches it touches.
 //! Not here: HTTP, text for people beyond one reason, and whether somebody may ask.
 
+mod changes;
+mod coverage;
+mod diff;
+mod gaps;
+mod ip;
 mod ip_types;
+mod lease;
+mod list;
+mod names;
+mod read;
 pub mod selector;
-mod stub;
 mod types;
 
 pub use ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};

@@ -1,0 +1,138 @@
+//! The recorded sequence of changes, from any cursor on: what subscriptions are made of.
+
+use super::gaps::to_seen;
+use super::list::Found;
+use super::names::Chosen;
+use super::read::View;
+use super::types::{Change, ChangeBody, Changes, Cursor};
+use super::{Filter, GapSeen};
+use crate::tables::{ALL, GapRow, LogRow, unrow};
+use crate::{State, StateError};
+
+/// Most entries that one call looks at, so that a filter that matches little does not block for
+/// long.
+const SCAN_MAX: usize = 50_000;
+
+/// A filter, resolved.
+struct Wanted<'f> {
+    clusters: Vec<u32>,
+    /// The types by number, if the filter names one.
+    types: Option<Vec<u32>>,
+    filter: &'f Filter,
+}
+
+impl State {
+    /// The recorded sequence of changes from a cursor on, gaps included. [`Changes::next`] is
+    /// where to go on; when [`Changes::complete`], after [`State::subscribe`] told of more.
+    ///
+    /// # Errors
+    /// As [`State::list`].
+    pub fn changes(
+        &self,
+        from: Cursor,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Changes, StateError> {
+        let view = self.view()?;
+        let wanted = view.wanted(filter)?;
+        let mut changes = Vec::new();
+        let mut next = from;
+        let rows = view.rows.log.range((from.index, from.ordinal)..)?;
+        for (scanned, entry) in rows.enumerate() {
+            if changes.len() >= limit || scanned >= SCAN_MAX {
+                return Ok(Changes { changes, next, complete: false });
+            }
+            let (key, value) = entry?;
+            let (index, ordinal) = key.value();
+            next = Cursor { index, ordinal: ordinal.saturating_add(1) };
+            if let Some(body) = view.change(unrow(value.value())?, &wanted)? {
+                changes.push(Change { at: Cursor { index, ordinal }, body });
+            }
+        }
+        let end = Cursor { index: view.next, ordinal: 0 };
+        Ok(Changes { changes, next: end.max(next), complete: true })
+    }
+}
+
+impl View {
+    fn wanted<'f>(&self, filter: &'f Filter) -> Result<Wanted<'f>, StateError> {
+        let clusters = self.some_clusters(filter.cluster.as_deref())?;
+        let Some(resource) = filter.resource.as_deref() else {
+            return Ok(Wanted { clusters, types: None, filter });
+        };
+        let mut chosen: Vec<Chosen> = Vec::new();
+        let mut error = None;
+        for cluster in &clusters {
+            match self.choose(*cluster, resource) {
+                Ok(found) => chosen.push(found),
+                Err(e) => error = Some(e),
+            }
+        }
+        match error {
+            Some(error) if chosen.is_empty() => Err(error),
+            _ => {
+                let types = chosen.iter().filter_map(|chosen| chosen.number).collect();
+                Ok(Wanted { clusters, types: Some(types), filter })
+            }
+        }
+    }
+
+    fn change(&self, row: LogRow, wanted: &Wanted<'_>) -> Result<Option<ChangeBody>, StateError> {
+        match row {
+            LogRow::Version(type_id, object, order) => {
+                let Some(found) = self.changed_object(type_id, object, &order, wanted)? else {
+                    return Ok(None);
+                };
+                Ok(Some(ChangeBody::Object(Box::new(self.to_object(found, false)?))))
+            }
+            LogRow::Gap(cluster, type_id, number) => {
+                let of_cluster = cluster == ALL || wanted.clusters.contains(&cluster);
+                let of_type = type_id == ALL
+                    || wanted.types.as_ref().is_none_or(|types| types.contains(&type_id));
+                if !of_cluster || !of_type {
+                    return Ok(None);
+                }
+                let seen = self.gap(cluster, type_id, number)?;
+                Ok(seen.map(|seen| ChangeBody::Gap(Box::new(seen))))
+            }
+        }
+    }
+
+    fn gap(&self, cluster: u32, type_id: u32, number: u64) -> Result<Option<GapSeen>, StateError> {
+        let Some(found) = self.rows.gaps.get((cluster, type_id, number))? else { return Ok(None) };
+        let row: GapRow = unrow(found.value())?;
+        let id = if cluster == ALL { None } else { Some(self.cluster_row(cluster)?.id) };
+        Ok(Some(to_seen(id, &row)))
+    }
+
+    fn changed_object(
+        &self,
+        type_id: u32,
+        object: u64,
+        order: &[u8],
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Found>, StateError> {
+        let filter = wanted.filter;
+        if wanted.types.as_ref().is_some_and(|types| !types.contains(&type_id))
+            || !wanted.clusters.contains(&self.type_row(type_id)?.cluster)
+        {
+            return Ok(None);
+        }
+        let life = self.life(object)?;
+        let other = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_some_and(|wanted| wanted != found)
+        };
+        if other(&filter.namespace, &life.namespace)
+            || other(&filter.name, &life.name)
+            || !filter.fields.matches(&life.namespace, &life.name)
+        {
+            return Ok(None);
+        }
+        let version = self.version(object, order)?;
+        let body = self.body(object, &version)?;
+        if !filter.labels.is_empty() && !filter.labels.matches(&Self::labels(&body)) {
+            return Ok(None);
+        }
+        Ok(Some(Found { object, life, version, body: Some(body) }))
+    }
+}

@@ -1,0 +1,251 @@
+//! Which blind stretches a question touches: those that the log states or implies, and what lies
+//! before the first list and after the last record.
+
+use super::names::Chosen;
+use super::read::{Bound, View};
+use super::types::GapSeen;
+use crate::tables::{ALL, GapRow, StreamRow, unrow};
+use crate::{StateError, Time, rv};
+
+/// Reason of the stretch before a type was first listed.
+pub(crate) const NOT_YET: &str = "not-covered-yet";
+/// Reason where a type never was listed.
+pub(crate) const NEVER: &str = "never-listed";
+/// Reason of the stretch after the newest record.
+pub(crate) const NO_LATER: &str = "no-later-record";
+/// Reason of the stretch after an imported recording.
+pub(crate) const ENDED: &str = "recording-ended";
+
+/// What of a blind stretch counts.
+#[derive(Debug, Clone)]
+pub(crate) enum Window {
+    /// This moment.
+    At(i64),
+    /// Any moment from the first to the second.
+    Span(i64, i64),
+    /// This resource version.
+    Rv(String),
+    /// Nothing, because there is no record.
+    Nothing,
+}
+
+impl Window {
+    pub(crate) fn of(bound: &Bound) -> Self {
+        match (&bound.limit, bound.time) {
+            (super::read::Limit::Rv(rv), _) => Self::Rv(rv.clone()),
+            (_, Some(time)) => Self::At(time),
+            (_, None) => Self::Nothing,
+        }
+    }
+
+    fn ends(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::At(time) => Some((*time, *time)),
+            Self::Span(from, to) => Some((*from, *to)),
+            Self::Rv(_) | Self::Nothing => None,
+        }
+    }
+
+    /// Whether a gap touches it. At its very ends somebody looked.
+    fn touches(&self, gap: &GapRow) -> bool {
+        match self {
+            Self::At(time) => gap.from < *time && gap.to.is_none_or(|end| *time < end),
+            Self::Span(from, to) => gap.from < *to && gap.to.is_none_or(|end| *from < end),
+            Self::Rv(wanted) => {
+                let after = gap.from_rv.as_deref().and_then(|from| rv::compare(from, wanted));
+                let before = gap.to_rv.as_deref().and_then(|to| rv::compare(wanted, to));
+                let open = gap.to_rv.is_none() && gap.to.is_none();
+                !gap.recovered
+                    && after.is_some_and(std::cmp::Ordering::is_lt)
+                    && (open || before.is_some_and(std::cmp::Ordering::is_lt))
+            }
+            Self::Nothing => false,
+        }
+    }
+}
+
+impl View {
+    /// Blind stretches of these types that touch the window, as known at the bound.
+    pub(crate) fn gaps(
+        &self,
+        cluster: u32,
+        types: &[Chosen],
+        window: &Window,
+        bound: &Bound,
+    ) -> Result<Vec<GapSeen>, StateError> {
+        let mut seen: Vec<GapSeen> = Vec::new();
+        for chosen in types {
+            for gap in self.gaps_of_type(cluster, chosen, window, bound)? {
+                if !seen.contains(&gap) {
+                    seen.push(gap);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    fn gaps_of_type(
+        &self,
+        cluster: u32,
+        chosen: &Chosen,
+        window: &Window,
+        bound: &Bound,
+    ) -> Result<Vec<GapSeen>, StateError> {
+        let streams = match chosen.number {
+            Some(number) => self.streams(number, bound)?,
+            None => Vec::new(),
+        };
+        let mut gaps = self.edges(cluster, chosen, &streams, window, bound)?;
+        let mut keys = vec![(cluster, ALL), (ALL, ALL)];
+        keys.extend(chosen.number.map(|number| (cluster, number)));
+        let mut rows = Vec::new();
+        for (cluster_key, type_key) in keys {
+            let range = (cluster_key, type_key, 0)..=(cluster_key, type_key, u64::MAX);
+            for entry in self.rows.gaps.range(range)? {
+                let row: GapRow = unrow(entry?.1.value())?;
+                let feeds = |stream: &(u32, StreamRow)| stream.0 == row.source;
+                let speaks = type_key != ALL || streams.is_empty() || streams.iter().any(feeds);
+                if let Some(row) = as_known(row, bound).filter(|_| speaks) {
+                    rows.push((cluster_key, row));
+                }
+            }
+        }
+        rows.sort_by_key(|(_, row)| (row.from, row.index));
+        for (cluster_key, row) in &rows {
+            if window.touches(row) && !self.covered_otherwise(row, &rows, &streams)? {
+                let cluster = match *cluster_key {
+                    ALL => None,
+                    number => Some(self.cluster_row(number)?.id),
+                };
+                gaps.push(to_seen(cluster, row));
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// What each source says of a type, as far as it is known at the bound.
+    pub(crate) fn streams(
+        &self,
+        type_id: u32,
+        bound: &Bound,
+    ) -> Result<Vec<(u32, StreamRow)>, StateError> {
+        let mut streams = Vec::new();
+        for entry in self.rows.streams.range((type_id, 0)..=(type_id, u32::MAX))? {
+            let (key, row) = entry?;
+            let mut stream: StreamRow = unrow(row.value())?;
+            if bound.knows(stream.first_index) {
+                stream.first_list = stream.first_list.filter(|(index, ..)| bound.knows(*index));
+                streams.push((key.value().1, stream));
+            }
+        }
+        Ok(streams)
+    }
+
+    /// What lies before the first list and after the last record.
+    fn edges(
+        &self,
+        cluster: u32,
+        chosen: &Chosen,
+        streams: &[(u32, StreamRow)],
+        window: &Window,
+        bound: &Bound,
+    ) -> Result<Vec<GapSeen>, StateError> {
+        let id = self.cluster_row(cluster)?.id;
+        let edge = |from: Option<i64>, to: Option<i64>, reason: &str, detail: &str| GapSeen {
+            index: None,
+            cluster: Some(id.clone()),
+            group: Some(chosen.shown.group.clone()),
+            resource: Some(chosen.shown.resource.clone()),
+            from: from.map(Time),
+            to: to.map(Time),
+            from_rv: None,
+            to_rv: None,
+            reason: reason.to_owned(),
+            recovered: false,
+            derived: true,
+            detail: detail.to_owned(),
+        };
+        let lists = streams.iter().filter_map(|(_, stream)| stream.first_list.as_ref());
+        let Some(first) = lists.min_by_key(|(_, time, _)| *time) else {
+            return Ok(vec![edge(None, None, NEVER, "no whole list of it is recorded")]);
+        };
+        let mut gaps = Vec::new();
+        let early = match window {
+            Window::Rv(wanted) => {
+                rv::compare(wanted, &first.2).is_some_and(std::cmp::Ordering::is_lt)
+            }
+            _ => window.ends().is_some_and(|(from, _)| from < first.1),
+        };
+        if early {
+            let mut gap = edge(None, Some(first.1), NOT_YET, "it was first listed later");
+            gap.to_rv = Some(first.2.clone());
+            gaps.push(gap);
+        }
+        let last = bound.known.map(|known| self.last_time(cluster, known)).transpose()?.flatten();
+        if let (Some((last, _)), Some((_, to))) = (last, window.ends())
+            && to > last
+        {
+            gaps.push(edge(Some(last), None, NO_LATER, "nothing later is recorded yet"));
+        }
+        Ok(gaps)
+    }
+
+    /// Whether another source looked at the type all through a gap.
+    fn covered_otherwise(
+        &self,
+        gap: &GapRow,
+        rows: &[(u32, GapRow)],
+        streams: &[(u32, StreamRow)],
+    ) -> Result<bool, StateError> {
+        let end = gap.to.unwrap_or(i64::MAX);
+        for (source, stream) in streams.iter().filter(|(source, _)| *source != gap.source) {
+            let since = stream.first_list.as_ref().is_some_and(|(_, time, _)| *time <= gap.from);
+            let blind = rows.iter().any(|(_, other)| {
+                other.source == *source
+                    && !other.recovered
+                    && other.from < end
+                    && other.to.is_none_or(|to| to > gap.from)
+            });
+            if since && !blind && self.source_last(*source)?.is_some_and(|last| last >= end) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Last moment at which a source surely looked.
+    pub(crate) fn source_last(&self, source: u32) -> Result<Option<i64>, StateError> {
+        let Some(found) = self.rows.source_rows.get(source)? else { return Ok(None) };
+        let row: crate::tables::SourceRow = unrow(found.value())?;
+        Ok(row.last_time)
+    }
+}
+
+/// The gap as it was known at the bound; `None` if it was not, or was said better by then.
+pub(crate) fn as_known(mut row: GapRow, bound: &Bound) -> Option<GapRow> {
+    if !bound.knows(row.index) || row.superseded.is_some_and(|index| bound.knows(index)) {
+        return None;
+    }
+    if row.closed_index.is_some_and(|index| !bound.knows(index)) {
+        row.to = None;
+        row.to_rv = None;
+    }
+    Some(row)
+}
+
+pub(crate) fn to_seen(cluster: Option<String>, row: &GapRow) -> GapSeen {
+    GapSeen {
+        index: Some(row.index),
+        cluster,
+        group: row.group.clone(),
+        resource: row.resource.clone(),
+        from: Some(Time(row.from)),
+        to: row.to.map(Time),
+        from_rv: row.from_rv.clone(),
+        to_rv: row.to_rv.clone(),
+        reason: row.reason.clone(),
+        recovered: row.recovered,
+        derived: row.derived,
+        detail: row.detail.clone(),
+    }
+}

@@ -1,0 +1,266 @@
+//! Reading rows of one snapshot: which records a question may see, and the version of an object
+//! that stands at its point.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::types::{AsOf, ObjectRef, Verb, Version};
+use crate::tables::{ClusterRow, LifeRow, Reader, TypeRow, VersionRow, unrow};
+use crate::{Point, State, StateError, Time, TimeBasis, rv};
+
+/// Up to where a question looks.
+#[derive(Debug, Clone)]
+pub(crate) enum Limit {
+    /// All known records.
+    Known,
+    /// Versions with an effective time up to this.
+    Time(i64),
+    /// Versions up to this resource version.
+    Rv(String),
+}
+
+/// A point, resolved against a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    pub(crate) limit: Limit,
+    /// Records after this one are passed over; `None` if there are no records.
+    pub(crate) known: Option<u64>,
+    /// The time the answer is for.
+    pub(crate) time: Option<i64>,
+    pub(crate) basis: TimeBasis,
+}
+
+impl Bound {
+    pub(crate) fn as_of(&self) -> AsOf {
+        let resource_version = match &self.limit {
+            Limit::Rv(rv) => Some(rv.clone()),
+            _ => None,
+        };
+        AsOf {
+            index: self.known,
+            time: self.time.map(Time),
+            time_basis: self.basis,
+            resource_version,
+        }
+    }
+
+    pub(crate) fn knows(&self, index: u64) -> bool {
+        self.known.is_some_and(|known| index <= known)
+    }
+
+    /// Whether a version is within the bound.
+    pub(crate) fn sees(&self, version: &VersionRow) -> bool {
+        self.knows(version.index)
+            && match &self.limit {
+                Limit::Known => true,
+                Limit::Time(time) => version.time <= *time,
+                Limit::Rv(limit) => up_to(&version.rv, limit),
+            }
+    }
+
+    /// Whether it follows from the life's row alone that the object does not exist.
+    fn rules_out(&self, life: &LifeRow) -> bool {
+        if !self.knows(life.first_index) {
+            return true;
+        }
+        let ended = life.ended.filter(|(_, index)| self.knows(*index));
+        match &self.limit {
+            Limit::Known => ended.is_some(),
+            Limit::Time(time) => life.first_time > *time || ended.is_some_and(|(t, _)| t <= *time),
+            Limit::Rv(limit) => ended.is_some() && up_to(&life.last_rv, limit),
+        }
+    }
+}
+
+fn up_to(rv: &str, limit: &str) -> bool {
+    rv == limit || rv::compare(rv, limit).is_some_and(std::cmp::Ordering::is_le)
+}
+
+/// A snapshot, and what was read of it already.
+pub(crate) struct View {
+    pub(crate) rows: Reader,
+    /// The next record to be folded.
+    pub(crate) next: u64,
+}
+
+#[derive(Deserialize)]
+struct Labelled {
+    metadata: Labels,
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl State {
+    pub(crate) fn view(&self) -> Result<View, StateError> {
+        let rows = self.reader()?;
+        let next = rows.meta.get("next_index")?.map_or(0, |n| n.value());
+        Ok(View { rows, next })
+    }
+}
+
+impl View {
+    /// What a point means for a cluster.
+    pub(crate) fn bound(
+        &self,
+        cluster: u32,
+        point: &Point,
+        known_at: Option<u64>,
+    ) -> Result<Bound, StateError> {
+        let newest = self.next.checked_sub(1);
+        for index in [known_at, if let Point::Index(i) = point { Some(*i) } else { None }] {
+            if let Some(index) = index.filter(|&index| index >= self.next) {
+                return Err(StateError::NotYet { index, next: self.next });
+            }
+        }
+        let mut known = newest.map(|newest| known_at.unwrap_or(newest).min(newest));
+        if let Point::Index(index) = point {
+            known = known.map(|known| known.min(*index));
+        }
+        let latest = match known {
+            Some(known) => self.last_time(cluster, known)?,
+            None => None,
+        };
+        let (limit, time) = match point {
+            Point::Now | Point::Index(_) => (Limit::Known, latest.map(|(time, _)| time)),
+            Point::Observed(time) => (Limit::Time(time.0), Some(time.0)),
+            Point::ResourceVersion(rv) => (Limit::Rv(rv.clone()), None),
+        };
+        let basis = latest.map_or(TimeBasis::Observed, |(_, basis)| basis);
+        Ok(Bound { limit, known, time, basis })
+    }
+
+    /// Effective time of the newest record up to `known` that speaks of the cluster.
+    pub(crate) fn last_time(
+        &self,
+        cluster: u32,
+        known: u64,
+    ) -> Result<Option<(i64, TimeBasis)>, StateError> {
+        let mut range = self.rows.times.range((cluster, 0)..=(cluster, known))?;
+        let Some(entry) = range.next_back() else { return Ok(None) };
+        let (time, basis) = entry?.1.value();
+        Ok(Some((time, TimeBasis::from_code(basis))))
+    }
+
+    pub(crate) fn cluster_row(&self, number: u32) -> Result<ClusterRow, StateError> {
+        let found = self.rows.cluster_rows.get(number)?;
+        found.map_or_else(|| Err(damaged("cluster")), |found| unrow(found.value()))
+    }
+
+    pub(crate) fn type_row(&self, number: u32) -> Result<TypeRow, StateError> {
+        let found = self.rows.type_rows.get(number)?;
+        found.map_or_else(|| Err(damaged("type")), |found| unrow(found.value()))
+    }
+
+    pub(crate) fn life(&self, object: u64) -> Result<LifeRow, StateError> {
+        let found = self.rows.lives.get(object)?;
+        found.map_or_else(|| Err(damaged("object")), |found| unrow(found.value()))
+    }
+
+    /// All versions of an object in their order, whatever the bound.
+    pub(crate) fn versions(&self, object: u64) -> Result<Vec<VersionRow>, StateError> {
+        let range = self.rows.versions.range((object, [].as_slice())..(object + 1, [].as_slice()));
+        range?.map(|entry| unrow(entry?.1.value())).collect()
+    }
+
+    /// The version with this order key.
+    pub(crate) fn version(&self, object: u64, order: &[u8]) -> Result<VersionRow, StateError> {
+        let found = self.rows.versions.get((object, order))?;
+        found.map_or_else(|| Err(damaged("version")), |found| unrow(found.value()))
+    }
+
+    /// The newest version within the bound, ends included.
+    pub(crate) fn newest(
+        &self,
+        object: u64,
+        bound: &Bound,
+    ) -> Result<Option<VersionRow>, StateError> {
+        let range = self.rows.versions.range((object, [].as_slice())..(object + 1, [].as_slice()));
+        for entry in range?.rev() {
+            let version: VersionRow = unrow(entry?.1.value())?;
+            if bound.sees(&version) {
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The version in which an object exists at the bound.
+    pub(crate) fn at(
+        &self,
+        object: u64,
+        life: &LifeRow,
+        bound: &Bound,
+    ) -> Result<Option<VersionRow>, StateError> {
+        if bound.rules_out(life) {
+            return Ok(None);
+        }
+        let newest = self.newest(object, bound)?;
+        Ok(newest.filter(|version| !Verb::from_code(version.verb).is_end()))
+    }
+
+    /// The JSON of a version.
+    pub(crate) fn body(&self, object: u64, version: &VersionRow) -> Result<String, StateError> {
+        let found = self.rows.bodies.get((object, version.body))?;
+        let found = found.ok_or_else(|| damaged("body"))?;
+        let packed = found.value();
+        let size = zstd::zstd_safe::get_frame_content_size(packed)
+            .ok()
+            .flatten()
+            .and_then(|size| usize::try_from(size).ok())
+            .ok_or_else(|| damaged("size of a body"))?;
+        let bytes = zstd::bulk::decompress(packed, size)?;
+        String::from_utf8(bytes).map_err(|_| damaged("UTF-8 body"))
+    }
+
+    pub(crate) fn labels(body: &str) -> BTreeMap<String, String> {
+        serde_json::from_str::<Labelled>(body)
+            .ok()
+            .and_then(|object| object.metadata.labels)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn reference(
+        &self,
+        life: &LifeRow,
+        version: &VersionRow,
+    ) -> Result<ObjectRef, StateError> {
+        let type_row = self.type_row(life.type_id)?;
+        let cluster = self.cluster_row(type_row.cluster)?.id;
+        Ok(ObjectRef {
+            cluster,
+            group: type_row.group,
+            version: version.version.clone(),
+            resource: type_row.resource,
+            kind: type_row.kind,
+            namespace: life.namespace.clone(),
+            name: life.name.clone(),
+            uid: life.uid.clone(),
+        })
+    }
+}
+
+/// A row as an answer shows it.
+pub(crate) fn to_version(row: &VersionRow, body: Option<String>) -> Result<Version, StateError> {
+    let object = body.map(RawValue::from_string).transpose().map_err(|_| damaged("JSON body"))?;
+    Ok(Version {
+        verb: Verb::from_code(row.verb),
+        resource_version: row.rv.clone(),
+        after_rv: row.after_rv.clone(),
+        index: row.index,
+        ordinal: row.ordinal,
+        time: Time(row.time),
+        time_basis: TimeBasis::from_code(row.basis),
+        redacted: row.redacted,
+        object,
+    })
+}
+
+fn damaged(what: &str) -> StateError {
+    StateError::Damaged(format!("no such {what}"))
+}

@@ -1,0 +1,143 @@
+//! `cargo xtask`: chores of the repository. What it does is in the library; this is the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use xtask::places;
+use xtask::testbed::{Testbed, TestbedError, TestbedOptions, run_audit_sink};
+
+/// Chores of the repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// A real Kubernetes control plane on loopback.
+    #[command(subcommand)]
+    Testbed(TestbedChore),
+}
+
+#[derive(Debug, Subcommand)]
+enum TestbedChore {
+    /// Build what is missing, start it, and wait until the nodes are ready.
+    Up(Up),
+    /// Stop exactly the processes that `up` started.
+    Down(Place),
+    /// Say what runs.
+    Status(Place),
+    /// Build the programs and start nothing.
+    Build,
+    /// Receive audit batches (`up` starts this).
+    #[command(hide = true)]
+    AuditSink {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Folder of the test bed [default: run/default in the cache].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    #[command(flatten)]
+    place: Place,
+    /// How many nodes to play.
+    #[arg(long, default_value_t = 4)]
+    nodes: u16,
+    /// How often the API server compacts etcd, in seconds [default: its own, 300].
+    #[arg(long, value_name = "SECONDS")]
+    etcd_compaction_interval: Option<u64>,
+    /// Send the audit webhook here, and not to a sink that writes logs/audit-webhook.jsonl.
+    #[arg(long, value_name = "URL")]
+    audit_webhook: Option<String>,
+    /// One more flag for kube-apiserver; may be given several times.
+    #[arg(long = "apiserver-flag", value_name = "FLAG", allow_hyphen_values = true)]
+    apiserver_flags: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Chore::Testbed(chore) => testbed(chore),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn testbed(chore: TestbedChore) -> Result<ExitCode, TestbedError> {
+    match chore {
+        TestbedChore::Up(up) => testbed_up(up),
+        TestbedChore::Down(place) => {
+            Testbed::attach(&place.folder())?.stop()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        TestbedChore::Status(place) => testbed_status(&place),
+        TestbedChore::Build => {
+            xtask::testbed::build(&xtask::progress::Progress::loud())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        TestbedChore::AuditSink { port, file } => {
+            run_audit_sink(port, &file)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn testbed_up(up: Up) -> Result<ExitCode, TestbedError> {
+    let mut options = TestbedOptions {
+        dir: Some(up.place.folder()),
+        nodes: up.nodes,
+        etcd_compaction_interval: up.etcd_compaction_interval.map(Duration::from_secs),
+        api_server_flags: up.apiserver_flags,
+        progress: true,
+        ..TestbedOptions::default()
+    };
+    if let Some(url) = up.audit_webhook {
+        options.audit_webhook = xtask::testbed::AuditWebhook::Url(url);
+    }
+    let bed = Testbed::start_detached(&options)?;
+    println!("API server: {}", bed.endpoint());
+    println!("etcd:       {}", bed.etcd_endpoint());
+    println!("kubectl:    {}", bed.kubectl_program().display());
+    println!("logs:       {}", bed.dir().join("logs").display());
+    println!("\nexport KUBECONFIG={}", bed.kubeconfig().display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Succeeds if everything runs.
+fn testbed_status(place: &Place) -> Result<ExitCode, TestbedError> {
+    let mut bed = Testbed::attach(&place.folder())?;
+    let components = bed.status();
+    println!("API server: {}", bed.endpoint());
+    println!("kubeconfig: {}", bed.kubeconfig().display());
+    for component in &components {
+        let pid = component.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+        let state = if component.alive { "running" } else { "ended" };
+        println!("{:24} {pid:>8}  {state:8} {}", component.name, component.log.display());
+    }
+    let all = components.iter().all(|component| component.alive);
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| places::runs().join("default"))
+    }
+}

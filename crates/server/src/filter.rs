@@ -1,0 +1,49 @@
+//! Which objects a question is about, as parameters name them.
+
+use std::str::FromStr;
+
+use stele_state::StateError;
+use stele_state::query::{FieldSelector, Filter, LabelSelector};
+
+use crate::error::ApiError;
+
+/// The parameters, not read yet.
+#[derive(Debug, Default)]
+pub(crate) struct FilterParams {
+    pub(crate) cluster: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) all: bool,
+    pub(crate) selector: Option<String>,
+    pub(crate) field_selector: Option<String>,
+}
+
+impl FilterParams {
+    pub(crate) fn read(self) -> Result<Filter, ApiError> {
+        if self.all && self.namespace.is_some() {
+            return Err(ApiError::invalid("all: can't be used together with namespace"));
+        }
+        if self.name.is_some() && self.kind.is_none() {
+            return Err(ApiError::invalid("name: needs type"));
+        }
+        Ok(Filter {
+            cluster: self.cluster,
+            resource: self.kind,
+            namespace: self.namespace,
+            name: self.name,
+            labels: selector::<LabelSelector>("selector", self.selector)?,
+            fields: selector::<FieldSelector>("field_selector", self.field_selector)?,
+        })
+    }
+}
+
+fn selector<T: FromStr<Err = StateError> + Default>(
+    name: &str,
+    text: Option<String>,
+) -> Result<T, ApiError> {
+    match text {
+        None => Ok(T::default()),
+        Some(text) => text.parse().map_err(|e| ApiError::invalid(format!("{name}: {e}"))),
+    }
+}

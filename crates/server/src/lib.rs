@@ -1,0 +1,34 @@
+//! The HTTP face of stele: routes, authentication, metrics.
+//!
+//! What this crate is not: it knows no command line, no terminal and no file; whoever starts it
+//! hands over an open ledger, a state and the tokens. It decides nothing about truth either: what
+//! it answers comes from the ledger and from the views, with the place in the log it stands at.
+//!
+//! Invariants: without a token only health, the OpenAPI document and, where they are public,
+//! checkpoint and tiles are answered; every queue, body and wait has a limit named in [`limits`];
+//! an answer about state carries the gaps that it touches.
+
+pub mod api;
+mod append;
+mod auth;
+mod blocking;
+mod body;
+mod context;
+mod convert;
+mod error;
+mod filter;
+mod intake;
+mod ledger_error;
+pub mod limits;
+mod metrics;
+mod params;
+mod points;
+mod routes;
+mod server;
+mod signal;
+mod views;
+
+pub use auth::{AuthError, Scope, Token, TokenEntry, TokenFile, Tokens};
+pub use error::{ApiError, ErrorBody, ErrorKind};
+pub use routes::openapi;
+pub use server::{ServeError, Server, ServerOptions, ServerParts};

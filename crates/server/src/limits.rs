@@ -1,0 +1,94 @@
+//! Every limit of the HTTP face, by name.
+//!
+//! Invariant: nothing in this crate grows with what a caller sends beyond one of these.
+
+use std::time::Duration;
+
+use stele_record::{PAYLOAD_BYTES_MAX, SUBMISSION_RECORDS_MAX};
+
+/// Longest body of a request that appends events.
+pub const EVENT_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Longest body of a submission: one payload of the largest size, and room for headers.
+pub const SUBMISSION_BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX as usize + 1024 * 1024;
+
+/// Body bytes of all running requests together. Requests beyond that wait for their turn.
+pub const BODIES_IN_FLIGHT_BYTES_MAX: usize = 4 * SUBMISSION_BODY_BYTES_MAX;
+
+/// A body over its limit is read to its end, and thrown away, up to this length: a client that
+/// sends before it listens would otherwise see a broken connection instead of the reason.
+pub const REFUSED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How long a request waits for its turn, and then for its body to arrive.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Most events in one request: with a declaration and a seal they still fit into one submission,
+/// so that a request is recorded whole or not at all.
+pub const EVENTS_PER_REQUEST_MAX: usize = SUBMISSION_RECORDS_MAX - 96;
+
+/// Requests that wait for the server's own source.
+pub const APPEND_QUEUE_REQUESTS_MAX: usize = 1_024;
+
+/// Events of several requests that are recorded together.
+pub const APPEND_BATCH_EVENTS_MAX: usize = SUBMISSION_RECORDS_MAX - 2;
+
+/// Payload bytes of several requests that are recorded together, unless one alone has more.
+pub const APPEND_BATCH_BYTES_TARGET: usize = 8 * 1024 * 1024;
+
+/// Longest pause between two seals of the server's own source.
+pub const APPEND_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Records that the views take in at once.
+pub const FOLD_BATCH_RECORDS_MAX: u64 = 4_096;
+
+/// Payload bytes that the views take in at once, unless a single record has more.
+pub const FOLD_BATCH_BYTES_TARGET: usize = 32 * 1024 * 1024;
+
+/// Pause before the views try again to follow the log after a failure.
+pub const FOLD_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a question waits for the views to reach its index before it is sent away.
+pub const FOLD_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Questions to the views that run at once; each takes a thread.
+pub const QUERIES_AT_ONCE_MAX: usize = 32;
+
+/// Events that a subscriber may be behind in memory before the server waits for it.
+pub const WATCH_BUFFER_EVENTS_MAX: usize = 256;
+
+/// Changes that a subscription reads at once.
+pub const WATCH_BATCH_CHANGES: usize = 256;
+
+/// How long a subscriber may leave its connection unread before it is cut off.
+pub const WATCH_SLOW_READER_MAX: Duration = Duration::from_secs(30);
+
+/// Subscribers at once.
+pub const WATCHERS_MAX: usize = 256;
+
+/// A comment is sent to a quiet subscription this often, so that dead connections are noticed.
+pub const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Exports at once; each reads the log on a thread of its own.
+pub const EXPORTS_AT_ONCE_MAX: usize = 4;
+
+/// How far a source's clock may run ahead of the ledger's before an export by time misses its
+/// records.
+pub const EXPORT_CLOCK_AHEAD_MAX: Duration = Duration::from_secs(3_600);
+
+/// Records of one export.
+pub const EXPORT_RECORDS_MAX: u64 = 10_000_000;
+
+/// Bytes of an export that wait for the reader.
+pub const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Chunks of an export that wait for the reader.
+pub const EXPORT_CHUNKS_MAX: usize = 16;
+
+/// How long a reader may leave an export unread before it is cut off.
+pub const EXPORT_SLOW_READER_MAX: Duration = Duration::from_secs(60);
+
+/// Records that the views may be behind while the server calls itself ready.
+pub const FOLD_LAG_READY_MAX: u64 = 65_536;
+
+/// How long running requests may take to end once the server was told to stop.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,141 @@
+//! The log itself: what it is, and proofs.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use stele_merkle::{LeafIndex, TlogProof, TreeSize};
+use utoipa::IntoParams;
+
+use crate::api::{API_VERSION, ConsistencyProof, Instant, LogInfo};
+use crate::blocking::blocking;
+use crate::context::App;
+use crate::error::{ApiError, ErrorBody};
+use crate::ledger_error::read_error;
+use crate::params::{NoParams, Params};
+
+/// What the log is and how far it goes.
+#[utoipa::path(
+    get,
+    path = "/v1/log",
+    tag = "log",
+    responses((status = 200, description = "the log", body = LogInfo), (status = 401, body = ErrorBody))
+)]
+pub(super) async fn info(
+    State(app): State<App>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Json<LogInfo> {
+    let checkpoint = app.ledger.checkpoint();
+    Json(LogInfo {
+        api_version: API_VERSION.to_owned(),
+        kind: "LogInfo".to_owned(),
+        origin: app.ledger.origin().to_owned(),
+        size: checkpoint.size.0,
+        root: checkpoint.root.to_string(),
+        checkpoint: checkpoint.note.clone(),
+        checkpoint_time: Instant(checkpoint.time.unix_ns()),
+        verifier_keys: app.ledger.verifier().keys().iter().map(ToString::to_string).collect(),
+        oldest_index: 0,
+        state_size: app.views.next_index(),
+        time: Instant(app.now_ns()),
+    })
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ProofParams {
+    /// Index of the record.
+    index: u64,
+}
+
+/// That a record is in the log: a `.tlog-proof` file with the newest checkpoint.
+#[utoipa::path(
+    get,
+    path = "/v1/log/proof",
+    tag = "log",
+    params(ProofParams),
+    responses(
+        (status = 200, description = "C2SP tlog-proof", content_type = "text/plain", body = String),
+        (status = 404, description = "no such record under a checkpoint", body = ErrorBody)
+    )
+)]
+pub(super) async fn proof(
+    State(app): State<App>,
+    Params(ProofParams { index }): Params<ProofParams>,
+) -> Result<Response, ApiError> {
+    let text = inclusion(&app, index).await?;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// The text of a proof file for one record.
+pub(super) async fn inclusion(app: &App, index: u64) -> Result<String, ApiError> {
+    let checkpoint = app.ledger.checkpoint();
+    if index >= checkpoint.size.0 {
+        let message =
+            format!("record {index} is not under a checkpoint; the newest has {}", checkpoint.size);
+        return Err(ApiError::not_found(message));
+    }
+    let ledger = app.ledger.clone();
+    let size = checkpoint.size;
+    let hashes = blocking(move || ledger.inclusion_proof(LeafIndex(index), size))
+        .await?
+        .map_err(read_error)?;
+    let proof = TlogProof {
+        extra: None,
+        index: LeafIndex(index),
+        hashes,
+        checkpoint_note: checkpoint.note.clone(),
+    };
+    Ok(proof.encode())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConsistencyParams {
+    /// The smaller size.
+    old: u64,
+    /// The larger size; without it that of the newest checkpoint.
+    new: Option<u64>,
+}
+
+/// That the log of a smaller size is a prefix of the log of a larger one.
+#[utoipa::path(
+    get,
+    path = "/v1/log/consistency",
+    tag = "log",
+    params(ConsistencyParams),
+    responses(
+        (status = 200, description = "the proof", body = ConsistencyProof),
+        (status = 404, description = "the log is not that large", body = ErrorBody)
+    )
+)]
+pub(super) async fn consistency(
+    State(app): State<App>,
+    Params(ConsistencyParams { old, new }): Params<ConsistencyParams>,
+) -> Result<Json<ConsistencyProof>, ApiError> {
+    let checkpoint = app.ledger.checkpoint();
+    let new = new.unwrap_or(checkpoint.size.0);
+    if new > checkpoint.size.0 {
+        let message = format!("the log has {} records, not {new}", checkpoint.size);
+        return Err(ApiError::not_found(message));
+    }
+    if old > new {
+        return Err(ApiError::invalid(format!("old: {old} is larger than {new}")));
+    }
+    let ledger = app.ledger.clone();
+    let hashes = blocking(move || ledger.consistency_proof(TreeSize(old), TreeSize(new)))
+        .await?
+        .map_err(read_error)?;
+    Ok(Json(ConsistencyProof {
+        api_version: API_VERSION.to_owned(),
+        kind: "ConsistencyProof".to_owned(),
+        old,
+        new,
+        hashes: hashes.iter().map(ToString::to_string).collect(),
+        checkpoint: checkpoint.note.clone(),
+    }))
+}

@@ -1,0 +1,106 @@
+//! The routes, by what a caller needs for them, and the OpenAPI document that is made from them.
+
+#![allow(
+    unused_qualifications,
+    reason = "the code that utoipa derives qualifies the parameter types that it is given"
+)]
+
+mod events;
+mod export;
+mod health;
+mod log;
+mod questions;
+mod records;
+mod submissions;
+mod tiles;
+mod watch;
+
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::context::App;
+use crate::error::ErrorBody;
+
+/// All routes.
+pub(crate) struct Routes {
+    /// Nothing is needed.
+    pub(crate) open: OpenApiRouter<App>,
+    /// Those of C2SP: public or not, as the server was told.
+    pub(crate) tiles: OpenApiRouter<App>,
+    /// A token that may read.
+    pub(crate) read: OpenApiRouter<App>,
+    /// A token that may append.
+    pub(crate) append: OpenApiRouter<App>,
+    /// A token that may deliver.
+    pub(crate) deliver: OpenApiRouter<App>,
+}
+
+pub(crate) fn all() -> Routes {
+    let open = OpenApiRouter::new()
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::openapi));
+    let tiles =
+        OpenApiRouter::new().routes(routes!(tiles::checkpoint)).routes(routes!(tiles::tile));
+    let read = OpenApiRouter::new()
+        .routes(routes!(health::metrics))
+        .routes(routes!(log::info))
+        .routes(routes!(log::proof))
+        .routes(routes!(log::consistency))
+        .routes(routes!(records::record))
+        .routes(routes!(export::export))
+        .routes(routes!(questions::clusters))
+        .routes(routes!(questions::resources))
+        .routes(routes!(questions::objects))
+        .routes(routes!(questions::history))
+        .routes(routes!(questions::diff))
+        .routes(routes!(questions::ip))
+        .routes(routes!(questions::coverage))
+        .routes(routes!(watch::watch));
+    let append = OpenApiRouter::new().routes(routes!(events::append));
+    let deliver = OpenApiRouter::new().routes(routes!(submissions::submit));
+    Routes { open, tiles, read, append, deliver }
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "stele",
+        description = "A write-once state ledger: what happened, what there was, and proof of it.",
+    ),
+    components(schemas(
+        ErrorBody,
+        crate::api::HistoryItem,
+        crate::api::GapSeen,
+        crate::api::WatchCursor,
+        crate::api::RawList,
+    ))
+)]
+struct Document;
+
+/// The OpenAPI document of the API.
+pub fn openapi() -> OpenApi {
+    let Routes { open, tiles, read, append, deliver } = all();
+    let mut document = Document::openapi();
+    document.merge(open.into_openapi());
+    document.merge(tiles.into_openapi());
+    for guarded in [read, append, deliver] {
+        let mut part = guarded.into_openapi();
+        for item in part.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                operation.security =
+                    Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+            }
+        }
+        document.merge(part);
+    }
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("token", SecurityScheme::Http(scheme));
+    document
+}

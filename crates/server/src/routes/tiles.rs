@@ -1,0 +1,80 @@
+//! The log as C2SP tlog-tiles: any client of such logs can read and check it.
+
+use std::fmt::Display;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use stele_merkle::tile::{TileKind, TilePath};
+
+use crate::blocking::blocking;
+use crate::context::App;
+use crate::error::ApiError;
+use crate::ledger_error::read_error;
+use crate::params::{NoParams, Params};
+
+/// How long a cache may keep a checkpoint.
+const CHECKPOINT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
+/// Tiles never change.
+const TILE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const EVERYWHERE: HeaderValue = HeaderValue::from_static("*");
+
+/// The newest checkpoint, a signed note.
+#[utoipa::path(
+    get,
+    path = "/checkpoint",
+    tag = "c2sp",
+    responses((status = 200, description = "C2SP tlog-checkpoint", content_type = "text/plain", body = String))
+)]
+pub(super) async fn checkpoint(
+    State(app): State<App>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Response {
+    let note = app.ledger.checkpoint().note.clone();
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::CACHE_CONTROL, CHECKPOINT_CACHE),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, EVERYWHERE),
+    ];
+    (headers, note).into_response()
+}
+
+/// A tile of hashes (`LEVEL/INDEX`) or a bundle of entries (`entries/INDEX`), full or partial
+/// (`.p/WIDTH`).
+#[utoipa::path(
+    get,
+    path = "/tile/{*path}",
+    tag = "c2sp",
+    params(("path" = String, Path, description = "as in C2SP tlog-tiles, for example `0/x001/234.p/5`")),
+    responses(
+        (status = 200, description = "C2SP tile", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 404, description = "the log has no such tile", body = crate::ErrorBody)
+    )
+)]
+pub(super) async fn tile(
+    State(app): State<App>,
+    Path(path): Path<String>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Response, ApiError> {
+    let path = TilePath::parse(&format!("tile/{path}")).map_err(|e| absent(&e))?;
+    if !path.is_within(app.ledger.checkpoint().size) {
+        return Err(absent(&"the log is not that large"));
+    }
+    let ledger = app.ledger.clone();
+    let bytes = blocking(move || match path.kind() {
+        TileKind::Hashes(level) => ledger.hash_tile(level, path.index(), path.width()),
+        TileKind::Entries => ledger.entry_bundle(path.index(), path.width()),
+    })
+    .await?
+    .map_err(read_error)?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CACHE_CONTROL, TILE_CACHE),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, EVERYWHERE),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+fn absent(why: &dyn Display) -> ApiError {
+    ApiError::not_found(format!("no such tile: {why}"))
+}

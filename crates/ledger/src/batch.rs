@@ -91,7 +91,9 @@ impl<'a> Batch<'a> {
         Ok(runs)
     }
 
-    /// The next sequence number of a stream and the head of its chain.
+    /// The next sequence number of a stream and the head of its chain. A boot that the log knows
+    /// may go on although a later one has begun, as late deliveries do; one that it does not know
+    /// must be the latest.
     fn position(&self, stream: &StreamId) -> Result<(Seq, ChainHead), AppendError> {
         if let Some(number) = self.numbers.get(stream) {
             let stream = &self.streams[*number];

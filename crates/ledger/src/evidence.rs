@@ -54,7 +54,10 @@ struct Manifest {
 struct RecordLine {
     index: u64,
     record: String,
+    // Null where it is not to be had, but never left out.
+    #[serde(deserialize_with = "Option::deserialize")]
     payload: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
     salt: Option<String>,
     proof: Vec<String>,
 }

@@ -87,7 +87,8 @@ pub fn fsck(
         report: FsckReport::default(),
         tree: Some(Tree::default()),
         next_index: 0,
-        next_segment: (0, None),
+        next_segment: Some(0),
+        previous: None,
         streams: StreamChecks::default(),
         own_source: None,
         pending: Vec::new(),
@@ -105,8 +106,10 @@ struct Fsck<'a> {
     /// `None` once a leaf is lost for good.
     tree: Option<Tree>,
     next_index: u64,
-    /// Number of the next segment and the digest that it must name, where that is known.
-    next_segment: (u64, Option<Digest>),
+    /// Number of the next segment, `None` where the pack that says it cannot be read.
+    next_segment: Option<u64>,
+    /// The digest that the next segment must name, where it is known.
+    previous: Option<Digest>,
     streams: StreamChecks,
     own_source: Option<String>,
     /// Checkpoints recorded in the object that is being read.
@@ -147,7 +150,7 @@ impl Fsck<'_> {
     fn log_info(&mut self) {
         let name = info::name();
         match self.store.read(&name) {
-            Ok(bytes) => self.next_segment.1 = Some(digest_of(&[&bytes])),
+            Ok(bytes) => self.previous = Some(digest_of(&[&bytes])),
             Err(error) => return self.problem(name.as_str(), None, error.to_string()),
         }
         match info::load(self.store) {
@@ -204,7 +207,7 @@ impl Fsck<'_> {
     fn checkpoint(&mut self, note: &[u8]) -> Result<(), String> {
         let checkpoint = self.verifier.open(note).map_err(|e| e.to_string())?;
         let size = checkpoint.size;
-        if size.0 > self.next_index {
+        if size.0 > self.next_index && self.tree.is_some() {
             return Err(format!("{size} records were signed, only {} are here", self.next_index));
         }
         match self.root(size) {

@@ -68,7 +68,7 @@ impl Packer {
         match self.reader.store().put_new(&name, &built.slices()) {
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             Err(error) => {
-                tracing::warn!(%error, object = %name, "the outcome is unknown; reading back")
+                tracing::warn!(%error, object = %name, "the outcome is unknown; reading back");
             }
         }
         let object = self.verify(&name, &built)?;

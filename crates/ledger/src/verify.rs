@@ -55,6 +55,7 @@ struct Block<'a> {
 impl Block<'_> {
     fn verify(&self, read: HeadersRead, entry: &BlockEntry, tell: &mut dyn FnMut(Checked)) {
         let mut in_block = self.payloads.as_ref().err().cloned();
+        let framed = read.framed;
         let mut here = None;
         if let Some(fault) = read.fault {
             match fault.entry {
@@ -71,7 +72,7 @@ impl Block<'_> {
             } else if let Some(what) = in_block.take() {
                 Err(Fault::InBlock(format!("records {} to {}: {what}", self.first, self.last)))
             } else {
-                self.record(index, entry.as_ref())
+                self.record(index, entry.as_ref().filter(|_| framed))
             };
             tell(Checked { index, entry, record });
         }

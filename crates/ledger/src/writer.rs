@@ -180,10 +180,7 @@ impl Writer {
         let slices = built.slices();
         let mut attempts = 0;
         loop {
-            let error = match self.reader.store().put_new(&name, &slices) {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
+            let Err(error) = self.reader.store().put_new(&name, &slices) else { return Ok(()) };
             if matches!(error, StoreError::Fatal { .. }) {
                 return Err(error.to_string());
             }

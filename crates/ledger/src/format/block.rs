@@ -1,8 +1,9 @@
 //! The two parts of a block.
 //!
 //! Headers part: for each record `u16 length, header, u32 check, u32 data key, u32 stored payload
-//! length`, big-endian. The check is the first four bytes of the record's leaf hash: it adds no
-//! proof (the part's digest and the tree do that) but lets `fsck` say *which* record was altered.
+//! length`, big-endian. The check is made of the record's leaf hash and the two numbers after it: it
+//! adds no proof (the part's digest and the tree do that) but lets `fsck` say *which* record was
+//! altered.
 //! Payloads part: the stored payloads one after the other.
 
 use std::ops::Range;
@@ -49,9 +50,15 @@ pub(super) fn push_entry(
     let payload_len = u32::try_from(payload_len).expect("invariant: payloads end at 64 MiB");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(header);
-    out.extend_from_slice(&leaf.as_bytes()[..4]);
+    out.extend_from_slice(&check_of(leaf, data_key, payload_len).to_be_bytes());
     out.extend_from_slice(&data_key.to_be_bytes());
     out.extend_from_slice(&payload_len.to_be_bytes());
+}
+
+/// The first four bytes of the leaf hash, with the two numbers mixed in.
+fn check_of(leaf: &Hash, data_key: u32, payload_len: u32) -> u32 {
+    let [a, b, c, d, ..] = *leaf.as_bytes();
+    u32::from_be_bytes([a, b, c, d]) ^ data_key.rotate_left(16) ^ payload_len
 }
 
 /// Bytes that one entry takes.
@@ -66,6 +73,8 @@ pub(crate) struct HeadersRead {
     pub(crate) entries: Vec<Option<Entry>>,
     /// The first fault.
     pub(crate) fault: Option<FormatError>,
+    /// Whether the lengths add up, so that each payload is where the entries say.
+    pub(crate) framed: bool,
 }
 
 /// Reads the headers part of the block that starts at index `first`.
@@ -90,7 +99,7 @@ pub(crate) fn read_headers(block: &BlockEntry, stored: &Bytes) -> HeadersRead {
         Ok(raw) => raw,
         Err(error) => {
             let fault = FormatError::new(format!("headers part: {}", error.what));
-            return HeadersRead { entries: Vec::new(), fault: Some(fault) };
+            return HeadersRead { entries: Vec::new(), fault: Some(fault), framed: false };
         }
     };
     let mut read = parse_entries(&raw, block);
@@ -102,40 +111,42 @@ pub(crate) fn read_headers(block: &BlockEntry, stored: &Bytes) -> HeadersRead {
 
 fn parse_entries(raw: &Bytes, block: &BlockEntry) -> HeadersRead {
     let count = usize::try_from(block.count).unwrap_or(usize::MAX);
-    let mut read = HeadersRead { entries: Vec::with_capacity(count.min(256)), fault: None };
+    let entries = Vec::with_capacity(count.min(256));
+    let mut read = HeadersRead { entries, fault: None, framed: false };
     let (mut at, mut payload) = (0, 0_u64);
     for number in 0..count {
-        let Some((entry, check, next)) = parse_entry(raw, at, payload) else {
+        let Some((entry, intact, next)) = parse_entry(raw, at, payload) else {
             let what = "the headers part ends inside the record".to_owned();
             read.fault.get_or_insert(FormatError { what, entry: Some(number) });
             return read;
         };
         (at, payload) = (next, entry.payload.end);
-        let intact = entry.leaf.as_bytes()[..4] == check;
         if !intact {
             let what = "the record is not the one that was written".to_owned();
             read.fault.get_or_insert(FormatError { what, entry: Some(number) });
         }
         read.entries.push(intact.then_some(entry));
     }
-    if at != raw.len() || payload != block.payloads.raw_len {
+    read.framed = at == raw.len() && payload == block.payloads.raw_len;
+    if !read.framed {
         let what = "the lengths in the headers part do not add up";
         read.fault.get_or_insert(FormatError::new(what));
     }
     read
 }
 
-/// The entry at an offset, its check and the offset after it.
-fn parse_entry(raw: &Bytes, at: usize, payload: u64) -> Option<(Entry, [u8; 4], usize)> {
+/// The entry at an offset, whether its check holds, and the offset after it.
+fn parse_entry(raw: &Bytes, at: usize, payload: u64) -> Option<(Entry, bool, usize)> {
     let length = usize::from(u16::from_be_bytes(array(raw, at)?));
     let end = at + 2 + length;
-    let check = array(raw, end)?;
+    let check = u32::from_be_bytes(array(raw, end)?);
     let data_key = u32::from_be_bytes(array(raw, end + 4)?);
     let stored = u32::from_be_bytes(array(raw, end + 8)?);
     let header = raw.slice(at + 2..end);
     let leaf = leaf_hash(&header);
+    let intact = check_of(&leaf, data_key, stored) == check;
     let payload = payload..payload + u64::from(stored);
-    Some((Entry { header, leaf, data_key, payload }, check, end + 12))
+    Some((Entry { header, leaf, data_key, payload }, intact, end + 12))
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

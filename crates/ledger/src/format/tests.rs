@@ -1,1 +1,177 @@
-//! placeholder
+//! Vectors: what one version wrote, every later version reads. The files under `tests/vectors`
+//! are never regenerated for a version that was released.
+
+use bytes::Bytes;
+use stele_merkle::{Hash, MemoryTree, TreeSize, leaf_hash, root};
+use stele_record::{
+    Boot, ChainHead, Commitment, Epoch, EpochSecret, Header, Kind, LedgerTime, ObservedTime,
+    PayloadType, Seq, SourceId,
+};
+use stele_store::ObjectName;
+
+use super::*;
+use crate::objects::Object;
+use crate::tree::Tile;
+use crate::verify::verify_object;
+
+const SEGMENT: &[u8] = include_bytes!("../../tests/vectors/segment-v1.bin");
+const PACK: &[u8] = include_bytes!("../../tests/vectors/pack-v1.bin");
+
+/// Sources alternate in runs of three; payload `n` is `n` times 37, mod 400, bytes of `n`.
+fn records(count: u64) -> Vec<(Header, Bytes)> {
+    let secrets = [1, 2].map(|n| EpochSecret::from_bytes([n; 32]));
+    let mut next = [0, 0];
+    let record = |n: u64| {
+        let source = usize::from(n / 3 % 2 == 1);
+        let (boot, seq) = (Boot(7), Seq(next[source]));
+        next[source] += 1;
+        let payload = Bytes::from(vec![n as u8; usize::try_from(n * 37 % 400).unwrap()]);
+        let header = Header {
+            source: SourceId::from_bytes([source as u8 + 10; 32]),
+            boot,
+            seq,
+            epoch: Epoch(3),
+            kind: Kind::EVENT,
+            event_time: None,
+            observed_time: ObservedTime::from_unix_ns(1_700_000_000_000_000_000 + n as i64),
+            origin_counter: Some(n.to_string()),
+            payload_len: payload.len() as u64,
+            payload_type: PayloadType::BYTES,
+            commitment: Commitment::new(&secrets[source].salt(boot, seq), &payload),
+        };
+        (header, payload)
+    };
+    (0..count).map(record).collect()
+}
+
+fn build(role: Role, count: u64, compression: Compression) -> Built {
+    let mut builder = ObjectBuilder::new(0, compression);
+    let mut tree = MemoryTree::new();
+    let sources: Vec<SourceId> = [10, 11].map(|n| SourceId::from_bytes([n; 32])).to_vec();
+    let mut streams: Vec<Stream> = (0..2)
+        .map(|source| Stream {
+            source,
+            boot: Boot(7),
+            first_seq: Seq(0),
+            next_seq: Seq(0),
+            head: ChainHead::start(&sources[source], Boot(7)),
+        })
+        .collect();
+    let mut runs: Vec<Run> = Vec::new();
+    let mut leaves = Vec::new();
+    for (index, (header, payload)) in (0..).zip(records(count)) {
+        let bytes = Bytes::from(header.encode());
+        let leaf = leaf_hash(&bytes);
+        builder.push(RecordRef { header: &bytes, leaf, data_key: 0, payload: &payload });
+        tree.push(leaf);
+        leaves.push(leaf);
+        let stream = sources.iter().position(|source| *source == header.source).unwrap();
+        streams[stream].next_seq = header.seq.next();
+        streams[stream].head = streams[stream].head.push(&bytes);
+        match runs.last_mut() {
+            Some(last) if last.stream == stream => last.count += 1,
+            _ => runs.push(Run { stream, first_seq: header.seq, first_index: index, count: 1 }),
+        }
+    }
+    let Content { blocks, parts } = builder.finish();
+    let secret = |source: usize| Secret {
+        source,
+        epoch: Epoch(3),
+        data_key: 0,
+        secret: EpochSecret::from_bytes([source as u8 + 1; 32]),
+    };
+    let tiles: Vec<Hash> = match role {
+        Role::Segment => Vec::new(),
+        Role::Pack => leaves.chunks(256).map(|c| Tile::of(c.iter().copied()).1.unwrap()).collect(),
+    };
+    let head = Head {
+        role,
+        number: if role == Role::Pack { 4 } else { 0 },
+        previous: [9; 32],
+        writer: (role == Role::Segment).then_some(Writer { epoch: 5, nonce: [6; 16] }),
+        first: 0,
+        count,
+        times: vec![TimeRun { count, time: LedgerTime::from_unix_ns(1_700_000_001_000_000_000) }],
+        root: root(TreeSize(count), &tree).unwrap(),
+        sources,
+        streams,
+        runs,
+        secrets: vec![secret(0), secret(1)],
+        blocks,
+        tiles,
+    };
+    Built::new(head, parts)
+}
+
+fn check(vector: &'static [u8], built: &Built) {
+    let name = ObjectName::parse("vector").unwrap();
+    let bytes = Bytes::from_static(vector);
+    let object = Object::decode(&name, &bytes, bytes.len() as u64).unwrap();
+    let blocks = object.head.blocks.clone();
+    assert_eq!(object.head, Head { blocks, ..built.head.clone() });
+    let expected = records(built.head.count);
+    let mut next = 0;
+    verify_object(&object, &bytes, &mut |checked| {
+        let record = checked.record.unwrap();
+        let (header, payload) = &expected[next];
+        assert_eq!(record.header, *header);
+        assert_eq!(record.payload.as_ref(), Some(payload));
+        next += 1;
+    });
+    assert_eq!(next, expected.len());
+}
+
+#[test]
+fn segment_vector_is_written_and_read() {
+    let built = build(Role::Segment, 20, Compression::None);
+    assert_eq!(built.slices().concat(), SEGMENT);
+    check(SEGMENT, &built);
+}
+
+/// How well zstd compresses may change; that what it wrote is read must not.
+#[test]
+fn pack_vector_is_read() {
+    check(PACK, &build(Role::Pack, 512, Compression::Zstd(3)));
+    let name = ObjectName::parse("vector").unwrap();
+    let object = Object::decode(&name, PACK, PACK.len() as u64).unwrap();
+    assert!(object.head.blocks.iter().all(|block| block.payloads.codec == Codec::Zstd));
+}
+
+/// Makes the files anew; only ever needed for a new format version.
+#[test]
+#[ignore = "writes the vectors"]
+fn write_vectors() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
+    let segment = build(Role::Segment, 20, Compression::None).slices().concat();
+    std::fs::write(format!("{directory}/segment-v1.bin"), segment).unwrap();
+    let pack = build(Role::Pack, 512, Compression::Zstd(3)).slices().concat();
+    std::fs::write(format!("{directory}/pack-v1.bin"), pack).unwrap();
+}
+
+#[test]
+fn no_prefix_of_an_object_and_no_other_version_is_read() {
+    for length in 0..SEGMENT.len() {
+        let name = ObjectName::parse("vector").unwrap();
+        let bytes = &SEGMENT[..length];
+        Object::decode(&name, bytes, length as u64).unwrap_err();
+    }
+    let mut newer = SEGMENT.to_vec();
+    newer[11] = 2;
+    let error = Head::decode(&newer).unwrap_err();
+    assert!(error.what.contains("format version 2"), "{error}");
+}
+
+#[test]
+fn blocks_end_at_tiles_and_at_their_payload_limit() {
+    let mut builder = ObjectBuilder::new(250, Compression::None);
+    let header = Bytes::from_static(b"header");
+    let large = Bytes::from(vec![1; BLOCK_PAYLOAD_BYTES]);
+    for number in 0..10 {
+        let payload = if number == 7 { &large } else { &header };
+        let leaf = leaf_hash(&header);
+        builder.push(RecordRef { header: &header, leaf, data_key: 0, payload });
+    }
+    let content = builder.finish();
+    let counts: Vec<u64> = content.blocks.iter().map(|block| block.count).collect();
+    assert_eq!(counts, [6, 2, 2]);
+}

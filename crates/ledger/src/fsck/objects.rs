@@ -19,6 +19,7 @@ impl Fsck<'_> {
         let named = name.number_in(PACKS);
         let Some((object, bytes)) = self.load(name, Role::Pack) else {
             // Where it ends is only known from what follows.
+            self.next_segment = None;
             return self.lose_tree();
         };
         let head = &object.head;
@@ -37,7 +38,8 @@ impl Fsck<'_> {
                 leaves.clear();
             }
         });
-        self.next_segment = (head.number, Some(head.previous));
+        self.next_segment = Some(head.number);
+        self.previous = Some(head.previous);
         self.end_of_object(&object);
     }
 
@@ -66,10 +68,12 @@ impl Fsck<'_> {
 
     pub(super) fn segment(&mut self, name: &ObjectName) {
         let number = name.number_in(SEGMENTS).unwrap_or(u64::MAX);
-        let (next, previous) = self.next_segment;
+        let next = self.next_segment.unwrap_or(number);
         if number < next {
             return self.packed_segment(name);
         }
+        let previous = self.previous.take().filter(|_| self.next_segment == Some(number));
+        self.next_segment = number.checked_add(1);
         if number > next {
             let last = number - 1;
             let what = if next == last {
@@ -81,18 +85,16 @@ impl Fsck<'_> {
             self.lose_tree();
         }
         let Some((object, bytes)) = self.load(name, Role::Segment) else {
-            self.next_segment = (number + 1, None);
             return self.lose_tree();
         };
         let head = &object.head;
         if head.number != number {
             self.problem(name.as_str(), None, "the segment has another number than its name");
         }
-        let known = previous.filter(|_| number == next);
-        if known.is_some_and(|previous| previous != head.previous) {
+        if previous.is_some_and(|previous| previous != head.previous) {
             self.problem(name.as_str(), None, "the segment does not follow the one before it");
         }
-        self.next_segment = (number.saturating_add(1), Some(object.digest));
+        self.previous = Some(object.digest);
         let first = self.next_index;
         if head.first > first || head.end() <= first {
             self.expect_index(name, head.first);

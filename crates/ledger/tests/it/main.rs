@@ -1,4 +1,11 @@
 //! Tests of the ledger through its public face.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod basic;
 mod common;
+mod damage;
+mod evidence;
+mod faults;
+mod load;
+mod model;

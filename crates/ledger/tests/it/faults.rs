@@ -1,0 +1,306 @@
+//! Stores that fail, and sources that do: what is acknowledged is there, what is not is wholly
+//! there or wholly absent, and a repeat settles which.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use stele_ledger::{AppendError, Ledger, LedgerError, LedgerOptions};
+use stele_merkle::{LeafIndex, TreeSize};
+use stele_record::Kind;
+use stele_store::{MemoryStore, ObjectName, Put, Store, StoreError};
+
+use crate::common::{Source, clock, create, key, open, options};
+
+/// What happens to the next create of a segment.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(u8)]
+enum Fault {
+    None,
+    ErrorBefore,
+    ErrorAfter,
+    FullOnce,
+    FatalBefore,
+    FatalAfter,
+    Foreign,
+    ErrorForEver,
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::None,
+    Fault::ErrorBefore,
+    Fault::ErrorAfter,
+    Fault::FullOnce,
+    Fault::FatalBefore,
+    Fault::FatalAfter,
+    Fault::Foreign,
+    Fault::ErrorForEver,
+];
+
+#[derive(Default)]
+struct FaultyStore {
+    inner: MemoryStore,
+    next: AtomicU8,
+    /// Held by a test to keep a write in flight.
+    gate: Mutex<()>,
+}
+
+impl FaultyStore {
+    fn fail_next(&self, fault: Fault) {
+        self.next.store(fault as u8, Ordering::SeqCst);
+    }
+}
+
+fn io() -> StoreError {
+    StoreError::Io { what: "injected".into(), error: std::io::Error::other("injected") }
+}
+
+fn fatal() -> StoreError {
+    StoreError::Fatal { what: "injected".into(), error: std::io::Error::other("injected") }
+}
+
+impl Store for FaultyStore {
+    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
+        let _gate = self.gate.lock().unwrap();
+        if !name.as_str().starts_with("segments/") {
+            return self.inner.put_new(name, parts);
+        }
+        let fault = FAULTS[usize::from(self.next.load(Ordering::SeqCst))];
+        if fault != Fault::ErrorForEver {
+            self.fail_next(Fault::None);
+        }
+        match fault {
+            Fault::None => self.inner.put_new(name, parts),
+            Fault::ErrorBefore | Fault::ErrorForEver => Err(io()),
+            Fault::ErrorAfter => self.inner.put_new(name, parts).and(Err(io())),
+            Fault::FullOnce => Err(StoreError::Full),
+            Fault::FatalBefore => Err(fatal()),
+            Fault::FatalAfter => self.inner.put_new(name, parts).and(Err(fatal())),
+            Fault::Foreign => {
+                self.inner.put_new(name, &[b"somebody else's"])?;
+                self.inner.put_new(name, parts)
+            }
+        }
+    }
+    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
+        self.inner.read(name)
+    }
+    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.inner.read_range(name, range)
+    }
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
+        self.inner.size(name)
+    }
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectName>,
+    ) -> Result<Vec<ObjectName>, StoreError> {
+        self.inner.list(prefix, after)
+    }
+    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.retire(name)
+    }
+    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put_hint(name, bytes)
+    }
+    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
+        self.inner.read_hint(name)
+    }
+}
+
+fn faulty() -> (Arc<FaultyStore>, Arc<dyn Store>) {
+    let store = Arc::new(FaultyStore::default());
+    (Arc::clone(&store), store as Arc<dyn Store>)
+}
+
+#[test]
+fn passing_faults_are_settled_by_reading_back() {
+    for fault in [Fault::ErrorBefore, Fault::ErrorAfter, Fault::FullOnce] {
+        let (faults, store) = faulty();
+        let ledger = create(&store, 65_536);
+        let mut source = Source::new(1, 1);
+        ledger.append_blocking(source.events(2, 10)).unwrap();
+        faults.fail_next(fault);
+        let receipt = ledger.append_blocking(source.events(3, 10)).unwrap();
+        assert_eq!(receipt.first_index, LeafIndex(2));
+        let receipt = ledger.append_blocking(source.events(1, 10)).unwrap();
+        assert_eq!(receipt.first_index, LeafIndex(5));
+        drop(ledger);
+        assert_eq!(open(&store, 65_536).size(), TreeSize(6));
+    }
+}
+
+#[test]
+fn lasting_faults_stop_the_ledger_and_a_repeat_after_restart_settles() {
+    let cases = [(Fault::FatalBefore, 2), (Fault::FatalAfter, 5), (Fault::ErrorForEver, 2)];
+    for (fault, size) in cases {
+        let (faults, store) = faulty();
+        let ledger = create(&store, 65_536);
+        let mut source = Source::new(1, 1);
+        let first = ledger.append_blocking(source.events(2, 10)).unwrap();
+        faults.fail_next(fault);
+        let batch = source.events(3, 10);
+        let refused = ledger.append_blocking(batch.clone());
+        assert!(matches!(refused, Err(AppendError::Stopped(_))), "{refused:?}");
+        let refused = ledger.append_blocking(batch.clone());
+        assert!(matches!(refused, Err(AppendError::Stopped(_))));
+        assert!(ledger.stopped().is_some());
+        assert_eq!(ledger.read(LeafIndex(1)).unwrap().index, LeafIndex(1));
+        assert_eq!(ledger.checkpoint().note, first.checkpoint.note);
+        drop(ledger);
+        faults.fail_next(Fault::None);
+        let ledger = open(&store, 65_536);
+        assert_eq!(ledger.size(), TreeSize(size));
+        let receipt = ledger.append_blocking(batch).unwrap();
+        assert_eq!((receipt.first_index, receipt.count), (LeafIndex(2), 3));
+        assert_eq!(ledger.size(), TreeSize(5));
+    }
+}
+
+#[test]
+fn a_foreign_segment_stops_the_ledger() {
+    let (faults, store) = faulty();
+    let ledger = create(&store, 65_536);
+    let mut source = Source::new(1, 1);
+    faults.fail_next(Fault::Foreign);
+    let refused = ledger.append_blocking(source.events(3, 10));
+    assert!(matches!(refused, Err(AppendError::Stopped(why)) if why.contains("somebody else")));
+}
+
+#[test]
+fn what_arrives_during_a_write_goes_into_one_segment() {
+    let (faults, store) = faulty();
+    let ledger = create(&store, 65_536);
+    let gate = faults.gate.lock().unwrap();
+    let mut sources: Vec<Source> = (1..21).map(|seed| Source::new(seed, 1)).collect();
+    std::thread::scope(|scope| {
+        let appends: Vec<_> = sources
+            .iter_mut()
+            .map(|source| {
+                let ledger = &ledger;
+                let submission = source.events(5, 10);
+                scope.spawn(move || ledger.append_blocking(submission).unwrap())
+            })
+            .collect();
+        while ledger.queue_bytes_free() > options(256).queue_bytes - 20 * 5 * 256 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        drop(gate);
+        let receipts: Vec<_> = appends.into_iter().map(|append| append.join().unwrap()).collect();
+        assert_eq!(receipts.iter().map(|r| r.count).sum::<u64>(), 100);
+    });
+    let segments = store.list("segments/", None).unwrap().len();
+    assert!((1..=3).contains(&segments), "{segments} segments");
+    assert_eq!(ledger.queue_bytes_free(), options(256).queue_bytes);
+}
+
+#[test]
+fn a_full_queue_refuses_after_a_while() {
+    let (faults, store) = faulty();
+    let small = LedgerOptions { queue_bytes: 4096, ..options(256) };
+    let ledger = Ledger::create(
+        Arc::clone(&store),
+        &key(),
+        Arc::new(stele_store::SystemClock::new()),
+        small,
+    )
+    .unwrap();
+    let mut source = Source::new(1, 1);
+    let too_large = ledger.append_blocking(source.events(20, 10));
+    assert!(matches!(too_large, Err(AppendError::TooLarge { limit: 4096 })));
+    let mut source = Source::new(1, 1);
+    let gate = faults.gate.lock().unwrap();
+    std::thread::scope(|scope| {
+        let first = source.events(8, 10);
+        let waiting = scope.spawn(|| ledger.append_blocking(first).unwrap());
+        while ledger.queue_bytes_free() > 2048 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let next = source.events(8, 10);
+        let refused = ledger.append_blocking(next.clone());
+        assert!(matches!(refused, Err(AppendError::Overloaded)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let refused = runtime.block_on(ledger.append(next.clone()));
+        assert!(matches!(refused, Err(AppendError::Overloaded)));
+        drop(gate);
+        assert_eq!(waiting.join().unwrap().count, 8);
+        assert_eq!(runtime.block_on(ledger.append(next)).unwrap().first_index, LeafIndex(8));
+    });
+}
+
+#[test]
+fn bad_submissions_are_refused_whole() {
+    let (_, store) = faulty();
+    let ledger = create(&store, 65_536);
+    let mut source = Source::new(1, 1);
+    ledger.append_blocking(source.events(2, 10)).unwrap();
+    let good = source.events(3, 10);
+    let refuse = |change: &dyn Fn(&mut stele_record::Submission)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        ledger.append_blocking(bad).unwrap_err()
+    };
+    let error = refuse(&|s| s.records[1].payload = Bytes::from_static(b"0123456789"));
+    assert!(matches!(error, AppendError::CommitmentMismatch { record: 1 }), "{error}");
+    let error = refuse(&|s| s.records[2].payload = Bytes::new());
+    assert!(matches!(error, AppendError::Invalid { record: 2, .. }), "{error}");
+    let error = refuse(&|s| s.records[0].header = Bytes::from_static(b"\xa0"));
+    assert!(matches!(error, AppendError::Invalid { record: 0, .. }), "{error}");
+    let error = refuse(&|s| s.records.clear());
+    assert!(matches!(error, AppendError::Invalid { .. }), "{error}");
+    let error = refuse(&|s| s.records.swap(0, 1));
+    assert!(matches!(error, AppendError::Invalid { record: 1, .. }), "{error}");
+    let error = refuse(&|s| s.epoch.0 += 1);
+    assert!(matches!(error, AppendError::Invalid { record: 0, .. }), "{error}");
+    let error = refuse(&|s| drop(s.records.remove(0)));
+    let AppendError::SequenceHole { expected, got } = error else { panic!("{error}") };
+    assert_eq!((expected.0, got.0), (2, 3));
+    assert_eq!(ledger.size(), TreeSize(2));
+    ledger.append_blocking(good).unwrap();
+
+    // Another record under a number that is taken: the source contradicts itself.
+    let mut liar = Source::new(1, 1);
+    let record = liar.record(Kind::EVENT, &b"another story"[..]);
+    let error = ledger.append_blocking(liar.submission(vec![record])).unwrap_err();
+    assert!(matches!(error, AppendError::Contradiction { index: LeafIndex(0), .. }), "{error}");
+    let mut old = Source::new(1, 0);
+    ledger.append_blocking(old.events(1, 1)).unwrap_err();
+    assert_eq!(ledger.size(), TreeSize(5));
+}
+
+#[test]
+fn opening_checks_what_it_opens() {
+    let (_, store) = faulty();
+    let opened =
+        |key: &stele_ledger::LogKey| Ledger::open(Arc::clone(&store), key, clock(), options(256));
+    assert!(matches!(opened(&key()), Err(LedgerError::NotALedger)));
+    let ledger = create(&store, 256);
+    drop(ledger);
+    let again = Ledger::create(Arc::clone(&store), &key(), clock(), options(256));
+    assert!(matches!(again, Err(LedgerError::AlreadyExists)));
+    let other = stele_ledger::LogKey::from_seeds("example.org/test", [9; 32], [2; 32]).unwrap();
+    assert!(matches!(opened(&other), Err(LedgerError::WrongKey { .. })));
+    let bad = Ledger::open(Arc::clone(&store), &key(), clock(), options(100));
+    assert!(matches!(bad, Err(LedgerError::Option { option: "pack_records", .. })));
+    drop(opened(&key()).unwrap());
+}
+
+#[test]
+fn lost_records_are_noticed_by_the_signed_checkpoint() {
+    let (faults, store) = faulty();
+    let ledger = create(&store, 65_536);
+    let mut source = Source::new(1, 1);
+    for _ in 0..3 {
+        ledger.append_blocking(source.events(2, 10)).unwrap();
+    }
+    drop(ledger);
+    let last = store.list("segments/", None).unwrap().pop().unwrap();
+    faults.inner.retire(&last).unwrap();
+    let refused = Ledger::open(store, &key(), clock(), options(256));
+    let Err(LedgerError::Corrupt { what, .. }) = refused else { panic!() };
+    assert!(what.contains("6 records were signed, only 4 are here"), "{what}");
+}

@@ -1,0 +1,175 @@
+//! Watching from a version on.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use stele_record::{GapReason, Kind};
+use stele_source::SourceError;
+use stele_store::random_bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Next, Stream, escape};
+use crate::kube::http::{HttpError, Line, Lines, open};
+use crate::kube::metrics::RecorderMetrics;
+use crate::kube::{WATCH_LINE_BYTES_MAX, WATCH_SECONDS_MAX};
+
+/// A watch that has shown nothing for so long after it was opened has been resumed: a server that
+/// can't resume says so at once.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+
+/// How much longer than asked for a watch may stay open.
+const OVERTIME: Duration = Duration::from_secs(15);
+
+#[derive(Deserialize)]
+struct WatchLine<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    object: WatchObject<'a>,
+}
+
+#[derive(Deserialize)]
+struct WatchObject<'a> {
+    #[serde(borrow, default)]
+    metadata: Option<Meta<'a>>,
+    #[serde(default)]
+    code: Option<u16>,
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta<'a> {
+    #[serde(borrow, default)]
+    resource_version: Option<Cow<'a, str>>,
+}
+
+impl Stream {
+    /// Records lines until the watch ends.
+    pub(super) async fn watch(&mut self, rv: &str) -> Result<Next, SourceError> {
+        let seconds = watch_seconds(self.shared.timing.watch_seconds);
+        let path = format!(
+            "{}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
+            self.path(),
+            escape(rv)
+        );
+        let opened = open(&self.shared.client, &path, "application/json").await;
+        let connected = !matches!(opened, Err(HttpError::Unreachable(_)));
+        self.shared.metrics.connected.store(connected, Ordering::Relaxed);
+        let response = match opened {
+            Ok(response) => response,
+            Err(error) => {
+                if matches!(error, HttpError::Refused { code: 404, .. }) {
+                    self.shared.rediscover.notify_one();
+                }
+                return Ok(Next::of(error));
+            }
+        };
+        RecorderMetrics::count(&self.shared.metrics.watches, 1);
+        let mut lines = Lines::new(response, WATCH_LINE_BYTES_MAX);
+        let opened = Instant::now();
+        let settle = opened + SETTLED_AFTER;
+        let end = opened + Duration::from_secs(seconds.into()) + OVERTIME;
+        let mut settled = false;
+        loop {
+            let until = if settled { end } else { settle };
+            let line = match timeout_at(until, lines.next()).await {
+                Ok(Ok(line)) => line,
+                Ok(Err(error)) => return Ok(Next::of(error)),
+                Err(_) if !settled => {
+                    settled = true;
+                    self.see(None, true).await?;
+                    continue;
+                }
+                Err(_) => {
+                    let why = "the watch did not end when it should".to_owned();
+                    return Ok(Next::Retry { why, after: None });
+                }
+            };
+            match line {
+                Line::Frame(raw) => match self.line(raw, &mut settled).await? {
+                    Next::Go => {}
+                    other => return Ok(other),
+                },
+                Line::TooLong => {
+                    let why = format!("a watch line is longer than {WATCH_LINE_BYTES_MAX} bytes");
+                    return Ok(unreadable(why));
+                }
+                Line::End => {
+                    // An end in order is a proof of having seen up to it, if anything was open.
+                    self.see(None, true).await?;
+                    return Ok(self.ended(opened));
+                }
+            }
+        }
+    }
+
+    /// A server that ends every watch at once must not be asked in a loop.
+    fn ended(&self, opened: Instant) -> Next {
+        if opened.elapsed() >= self.shared.timing.retry_first {
+            return Next::Go;
+        }
+        Next::Retry { why: "the server ended the watch at once".to_owned(), after: None }
+    }
+
+    async fn line(&mut self, raw: Bytes, settled: &mut bool) -> Result<Next, SourceError> {
+        let line: WatchLine<'_> = match serde_json::from_slice(&raw) {
+            Ok(line) => line,
+            Err(e) => return Ok(unreadable(format!("a watch line cannot be read: {e}"))),
+        };
+        if line.kind == "ERROR" {
+            let code = line.object.code.unwrap_or(0);
+            let why = format!("{code}: {}", line.object.message.unwrap_or_default());
+            if let Err(error) = self.record(Kind::KUBE_WATCH, None, raw.clone(), None, None).await?
+            {
+                return Ok(unreadable(error.to_string()));
+            }
+            return Ok(match code {
+                410 => Next::Relist { reason: GapReason::Expired, why },
+                _ => Next::Refused { why },
+            });
+        }
+        let rv = line.object.metadata.and_then(|meta| meta.resource_version);
+        let Some(rv) = rv.filter(|rv| !rv.is_empty()).map(Cow::into_owned) else {
+            return Ok(unreadable("a watch line has no resourceVersion".to_owned()));
+        };
+        if !*settled {
+            *settled = true;
+            self.see(None, true).await?;
+        }
+        let bookmark = line.kind == "BOOKMARK";
+        let place = Some(rv.as_str());
+        if let Err(error) = self.record(Kind::KUBE_WATCH, None, raw.clone(), place, place).await? {
+            return Ok(unreadable(error.to_string()));
+        }
+        if !bookmark && self.describes_types() {
+            self.shared.rediscover.notify_one();
+        }
+        self.rv = Some(rv);
+        self.went_well();
+        Ok(Next::Go)
+    }
+
+    /// Whether objects of this type change which types there are.
+    fn describes_types(&self) -> bool {
+        matches!(
+            (self.resource.group.as_str(), self.resource.resource.as_str()),
+            ("apiextensions.k8s.io", "customresourcedefinitions")
+                | ("apiregistration.k8s.io", "apiservices")
+        )
+    }
+}
+
+fn unreadable(why: String) -> Next {
+    Next::Relist { reason: GapReason::Unreadable, why }
+}
+
+/// Between 4/5 of `max` and all of it, so that watches do not end together.
+fn watch_seconds(max: u32) -> u32 {
+    let max = max.clamp(1, WATCH_SECONDS_MAX);
+    max - u32::from(u16::from_le_bytes(random_bytes())) % (max / 5 + 1)
+}

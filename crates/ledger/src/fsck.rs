@@ -8,14 +8,18 @@
 mod objects;
 mod streams;
 
+use bytes::Bytes;
 use stele_merkle::{Hash, LogVerifier, Subtrees, TreeSize};
-use stele_store::{ObjectName, Store};
+use stele_store::{ObjectName, Store, StoreError};
 
 use self::streams::StreamChecks;
 use crate::format::{Digest, digest_of};
 use crate::info::{self, checkpoint_hint};
 use crate::objects::{PACKS, SEGMENTS};
 use crate::tree::{Lookup, Tree};
+
+/// How often a check is begun anew because another process was packing meanwhile.
+const MOVED_TRIES: usize = 4;
 
 /// How far a check has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,32 +73,23 @@ pub struct FsckReport {
 /// Checks a whole ledger; goes on after a problem.
 ///
 /// `verifier` holds the log's public keys as the caller knows them, never as the store names them.
+/// The ledger may be open elsewhere: what is appended meanwhile is not looked at.
 pub fn fsck(
     store: &dyn Store,
     verifier: &LogVerifier,
     progress: &mut dyn FnMut(&Progress),
 ) -> FsckReport {
-    let mut fsck = Fsck {
-        store,
-        verifier,
-        progress,
-        done: Progress {
-            object: String::new(),
-            objects_done: 0,
-            objects_total: 0,
-            records_done: 0,
-        },
-        report: FsckReport::default(),
-        tree: Some(Tree::default()),
-        next_index: 0,
-        next_segment: Some(0),
-        previous: None,
-        streams: StreamChecks::default(),
-        own_source: None,
-        pending: Vec::new(),
-    };
-    fsck.run();
-    fsck.report
+    let mut tries = 0;
+    loop {
+        let mut fsck = Fsck::new(store, verifier, progress);
+        let packs = fsck.run();
+        tries += 1;
+        // Objects that are gone although they were listed: were they packed meanwhile?
+        let now = || store.list(&format!("{PACKS}/"), None).ok();
+        if !fsck.moved || tries == MOVED_TRIES || now() == Some(packs) {
+            return fsck.report;
+        }
+    }
 }
 
 struct Fsck<'a> {
@@ -113,14 +108,46 @@ struct Fsck<'a> {
     streams: StreamChecks,
     own_source: Option<String>,
     /// Checkpoints recorded in the object that is being read.
-    pending: Vec<(u64, bytes::Bytes)>,
+    pending: Vec<(u64, Bytes)>,
+    /// An object was listed but is gone.
+    moved: bool,
 }
 
-impl Fsck<'_> {
-    fn run(&mut self) {
-        self.log_info();
-        let packs = self.list(PACKS);
+impl<'a> Fsck<'a> {
+    fn new(
+        store: &'a dyn Store,
+        verifier: &'a LogVerifier,
+        progress: &'a mut dyn FnMut(&Progress),
+    ) -> Self {
+        Self {
+            store,
+            verifier,
+            progress,
+            done: Progress {
+                object: String::new(),
+                objects_done: 0,
+                objects_total: 0,
+                records_done: 0,
+            },
+            report: FsckReport::default(),
+            tree: Some(Tree::default()),
+            next_index: 0,
+            next_segment: Some(0),
+            previous: None,
+            streams: StreamChecks::default(),
+            own_source: None,
+            pending: Vec::new(),
+            moved: false,
+        }
+    }
+
+    /// Checks everything; gives the packs that were there.
+    fn run(&mut self) -> Vec<ObjectName> {
+        // In this order, so that what another process does meanwhile only adds to what was seen.
+        let hint = self.store.read_hint(&checkpoint_hint());
         let segments = self.list(SEGMENTS);
+        let packs = self.list(PACKS);
+        self.log_info();
         self.done.objects_total = (packs.len() + segments.len()) as u64;
         for name in &packs {
             self.start(name);
@@ -134,8 +161,9 @@ impl Fsck<'_> {
             self.segment(name);
             self.done.objects_done += 1;
         }
-        self.hint();
+        self.hint(hint);
         (self.progress)(&self.done);
+        packs
     }
 
     fn start(&mut self, name: &ObjectName) {
@@ -191,9 +219,9 @@ impl Fsck<'_> {
     }
 
     /// The checkpoint beside the log: it must be there, be signed, and be of these records.
-    fn hint(&mut self) {
+    fn hint(&mut self, hint: Result<Option<Bytes>, StoreError>) {
         let name = format!("hints/{}", checkpoint_hint());
-        let note = match self.store.read_hint(&checkpoint_hint()) {
+        let note = match hint {
             Ok(Some(note)) => note,
             Ok(None) => return self.problem(&name, None, "there is no signed checkpoint"),
             Err(error) => return self.problem(&name, None, error.to_string()),

@@ -27,8 +27,10 @@ use crate::tree::{Lookup, TILE_LEAVES, Tile, Tree};
 const CACHED_HEADS: usize = 8;
 /// Headers parts that are kept decoded.
 const CACHED_BLOCKS: usize = 64;
-/// Payloads parts that are kept decompressed, of about 1 MiB each.
+/// Payloads parts that are kept decompressed.
 const CACHED_PAYLOADS: usize = 8;
+/// Payloads parts larger than this are not kept: they hold one large payload.
+const CACHED_PAYLOAD_BYTES: u64 = 4 * 1024 * 1024;
 /// Tiles outside the recent ones that are kept hashed, of 16 KiB each.
 const CACHED_TILES: usize = 64;
 
@@ -270,16 +272,22 @@ impl Reader {
 
     /// The whole payloads part of a block.
     fn block_payloads(&self, object: &Object, block: usize) -> Result<Bytes, ReadError> {
-        self.shared.payloads.get_or((object.name.clone(), block), || {
-            let entry = &object.head.blocks[block];
-            let (first, offset) = object.place(block);
-            let offset = offset + entry.headers.stored_len;
-            let stored = read_part(self.store(), object, offset, entry.payloads.stored_len)?;
-            decode_payloads(entry, &stored).map_err(|e| {
-                let last = first + entry.count - 1;
-                let what = format!("records {first} to {last}: {}", e.what);
-                ReadError::corrupt(&object.name, None, what)
-            })
+        if object.head.blocks[block].payloads.raw_len > CACHED_PAYLOAD_BYTES {
+            return self.load_payloads(object, block);
+        }
+        let load = || self.load_payloads(object, block);
+        self.shared.payloads.get_or((object.name.clone(), block), load)
+    }
+
+    fn load_payloads(&self, object: &Object, block: usize) -> Result<Bytes, ReadError> {
+        let entry = &object.head.blocks[block];
+        let (first, offset) = object.place(block);
+        let offset = offset + entry.headers.stored_len;
+        let stored = read_part(self.store(), object, offset, entry.payloads.stored_len)?;
+        decode_payloads(entry, &stored).map_err(|e| {
+            let last = first + entry.count - 1;
+            let what = format!("records {first} to {last}: {}", e.what);
+            ReadError::corrupt(&object.name, None, what)
         })
     }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use stele_merkle::{LogVerifier, TreeSize};
 use stele_record::LedgerTime;
 use stele_store::{ObjectName, Store, StoreError};
@@ -39,6 +40,8 @@ pub(crate) fn recover(
     let mut tries = 0;
     loop {
         let reader = Reader::new(Arc::clone(&store), origin.clone(), log_info);
+        // Before the records: a ledger that is open elsewhere goes on meanwhile.
+        let hint = read_hint(&reader);
         let packs = store.list(&format!("{PACKS}/"), None)?;
         match read_all(reader, &packs) {
             Err(LedgerError::Store(StoreError::NotFound { .. }) | LedgerError::Corrupt { .. })
@@ -48,7 +51,7 @@ pub(crate) fn recover(
             }
             Err(error) => return Err(error),
             Ok(recovered) => {
-                take_hint(&recovered.reader, verifier)?;
+                take_hint(&recovered.reader, hint, verifier)?;
                 return Ok(recovered);
             }
         }
@@ -157,18 +160,25 @@ impl Recovered {
     }
 }
 
+fn read_hint(reader: &Reader) -> Option<Bytes> {
+    match reader.store().read_hint(&checkpoint_hint()) {
+        Ok(note) => note,
+        Err(error) => {
+            tracing::warn!(%error, "the checkpoint beside the log cannot be read");
+            None
+        }
+    }
+}
+
 /// Compares the log with the checkpoint stored beside it. A hint may be missing or stale, and one
 /// that does not verify says nothing; but one that verifies was signed for records that must be
 /// here.
-fn take_hint(reader: &Reader, verifier: &LogVerifier) -> Result<(), LedgerError> {
-    let note = match reader.store().read_hint(&checkpoint_hint()) {
-        Ok(Some(note)) => note,
-        Ok(None) => return Ok(()),
-        Err(error) => {
-            tracing::warn!(%error, "the checkpoint beside the log cannot be read");
-            return Ok(());
-        }
-    };
+fn take_hint(
+    reader: &Reader,
+    hint: Option<Bytes>,
+    verifier: &LogVerifier,
+) -> Result<(), LedgerError> {
+    let Some(note) = hint else { return Ok(()) };
     let opened = match verifier.open_signed(&note) {
         Ok(opened) if opened.checkpoint.origin == reader.origin() => opened,
         Ok(_) => {

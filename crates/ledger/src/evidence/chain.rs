@@ -3,7 +3,7 @@
 //! A chain can be followed from the start of a boot, or from any seal: a seal signs the head of
 //! everything before it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use stele_merkle::Hash;
 use stele_record::{ChainHead, Declaration, Header, Kind, Seal, Seq, SourceId, SourcePublicKey};
@@ -14,6 +14,7 @@ use crate::streams::StreamId;
 pub(super) struct Chains {
     streams: HashMap<StreamId, Stream>,
     keys: HashMap<SourceId, SourcePublicKey>,
+    undeclared: HashSet<SourceId>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub(super) struct Shown {
     pub(super) seal: bool,
     /// It is a seal, and the records before it in the file give the head that it signs.
     pub(super) chain: bool,
-    /// It is a seal of a source that does not declare itself in the file.
+    /// It is the first seal of a source that has not declared itself in the file.
     pub(super) unknown_key: bool,
     pub(super) fault: Option<String>,
 }
@@ -61,7 +62,7 @@ impl Chains {
             }
             (Kind::SEAL, Some(payload)) => match key {
                 Some(key) => stream.seal(header, payload, &key, &mut shown),
-                None => shown.unknown_key = true,
+                None => shown.unknown_key = self.undeclared.insert(header.source),
             },
             _ => {}
         }

@@ -263,7 +263,8 @@ impl Verify {
         self.counts.seals += u64::from(shown.seal);
         self.counts.chains += u64::from(shown.chain);
         if shown.unknown_key {
-            self.warn("the source of this seal does not declare its key in this file");
+            let source = header.source;
+            self.warn(format!("seals of source {source}: its declaration is not in the file"));
         }
         if header.kind == Kind::GAP {
             self.gap(index, &header, payload.as_deref());

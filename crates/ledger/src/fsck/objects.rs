@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use stele_merkle::{Hash, TreeSize};
 use stele_record::{Header, Kind};
-use stele_store::ObjectName;
+use stele_store::{ObjectName, StoreError};
 
 use super::Fsck;
+use crate::ReadError;
 use crate::format::{BLOCK_RECORDS, Role};
 use crate::objects::{Object, PACKS, SEGMENTS, segment_name};
 use crate::tree::Tile;
@@ -115,6 +116,10 @@ impl Fsck<'_> {
 
     /// A segment whose records are in a pack: it must still be sound, but adds nothing.
     fn packed_segment(&mut self, name: &ObjectName) {
+        if matches!(self.store.size(name), Err(StoreError::NotFound { .. })) {
+            // Retired since it was listed.
+            return;
+        }
         if let Some((object, bytes)) = self.load(name, Role::Segment) {
             verify_object(&object, &bytes, &mut |checked| {
                 self.fault(name, checked.index, checked.record.err());
@@ -123,7 +128,7 @@ impl Fsck<'_> {
     }
 
     fn load(&mut self, name: &ObjectName, role: Role) -> Option<(Object, Bytes)> {
-        let loaded = self.store.read(name).map_err(crate::ReadError::from).and_then(|bytes| {
+        let loaded = self.store.read(name).map_err(ReadError::from).and_then(|bytes| {
             let object = Object::decode(name, &bytes, bytes.len() as u64)?;
             Ok((object, bytes))
         });
@@ -134,6 +139,7 @@ impl Fsck<'_> {
                 None
             }
             Err(error) => {
+                self.moved |= matches!(error, ReadError::Store(StoreError::NotFound { .. }));
                 self.problem(name.as_str(), None, error.fault());
                 None
             }

@@ -114,7 +114,7 @@ fn every_flipped_bit_is_found_and_its_object_named() {
 #[test]
 fn a_flip_in_a_plain_payload_or_header_names_the_record() {
     let image = Image::make();
-    let (object, bytes) = image.objects.iter().rev().next().unwrap();
+    let (object, bytes) = image.objects.iter().next_back().unwrap();
     assert!(object.as_str().starts_with("segments/"));
     let end = bytes.len();
     // The last record of the last segment is a seal: its payload ends the object.

@@ -7,5 +7,6 @@ mod common;
 mod damage;
 mod evidence;
 mod faults;
+mod kill;
 mod load;
 mod model;

@@ -296,8 +296,9 @@ pub(crate) struct AddressRow {
     pub(crate) host_network: bool,
     #[n(3)]
     pub(crate) phase: String,
+    /// Its deletion timestamp: when the deletion is due.
     #[n(4)]
-    pub(crate) deleting: bool,
+    pub(crate) due: Option<i64>,
     #[n(5)]
     pub(crate) grace_s: Option<i64>,
     /// A container is shown running.

@@ -211,18 +211,18 @@ fn read_pod(text: &str) -> Result<AddressRow, serde_json::Error> {
             }
         }
     }
-    let created = pod.metadata.creation_timestamp.and_then(|text| crate::Time::parse(&text).ok());
+    let time = |text: Option<Cow<'_, str>>| Some(crate::Time::parse(&text?).ok()?.0);
     let containers = pod.status.container_statuses.unwrap_or_default();
     Ok(AddressRow {
         role: POD,
         ips,
         host_network: pod.spec.host_network,
         phase: pod.status.phase.into_owned(),
-        deleting: pod.metadata.deletion_timestamp.is_some(),
+        due: time(pod.metadata.deletion_timestamp),
         grace_s: pod.metadata.deletion_grace_period_seconds,
         running: containers.iter().any(|container| container.state.running.is_some()),
         node: pod.spec.node_name.into_owned(),
-        created: created.map(|time| time.0),
+        created: time(pod.metadata.creation_timestamp),
     })
 }
 

@@ -16,6 +16,12 @@ use crate::tables::{AddressRow, IpKey, LifeRow, VersionRow};
 /// be by the recorder's clock.
 pub(crate) const CREATION_TOLERANCE_NS: i64 = 1_000_000_000;
 
+/// Times in objects are cut to this.
+const RESOLUTION_NS: i64 = 1_000_000_000;
+
+/// How long after a deletion was due a kubelet may still be ending the pod.
+const OVERDUE_NS: i64 = 5_000_000_000;
+
 const POD: u8 = 0;
 const NODE: u8 = 1;
 
@@ -172,7 +178,7 @@ fn pod_end(
 
 /// How a pod ended: finished, removed or vanished.
 fn end_of(rows: &[&VersionRow]) -> (Option<i64>, LeaseEnd) {
-    let mut graceful = false;
+    let mut due = None;
     for row in rows {
         let address = row.address.as_ref();
         if address.is_some_and(is_terminal) {
@@ -180,20 +186,33 @@ fn end_of(rows: &[&VersionRow]) -> (Option<i64>, LeaseEnd) {
         }
         match Verb::from_code(row.verb) {
             Verb::Vanished | Verb::Replaced => return (Some(row.time), LeaseEnd::Vanished),
-            Verb::Deleted => {
-                // Removed while a container still ran, or without the kubelet having been asked
-                // to end it: nobody knows when the address was free (E4).
-                let running = address.is_some_and(|address| address.running);
-                if graceful && !running || never_ran(rows) {
-                    return (Some(row.time), LeaseEnd::Deleted);
-                }
-                return (None, LeaseEnd::Unknown);
-            }
+            Verb::Deleted if never_ran(rows) => return (Some(row.time), LeaseEnd::Deleted),
+            Verb::Deleted => return removal(row, due),
             _ => {}
         }
-        graceful |= address.is_some_and(|a| a.deleting && a.grace_s.is_some_and(|s| s > 0));
+        // Without a time to end in, the kubelet was not asked to end anything.
+        let asked = address.filter(|address| address.grace_s.is_some_and(|s| s > 0));
+        due = due.max(asked.and_then(|address| address.due));
     }
     (None, LeaseEnd::Open)
+}
+
+/// End of a pod that was removed without having been seen finished; its kubelet had been asked to
+/// end it until `due`.
+///
+/// A kubelet reports the containers ended and then removes the pod. A pod that is removed with a
+/// container shown running was removed by force, or by something that reports less. In time, its
+/// kubelet may still need the time it was given; later, the kubelet has not answered at all, and
+/// nobody knows what runs there (E4).
+fn removal(row: &VersionRow, due: Option<i64>) -> (Option<i64>, LeaseEnd) {
+    let Some(due) = due else { return (None, LeaseEnd::Unknown) };
+    if row.address.as_ref().is_none_or(|address| !address.running) {
+        return (Some(row.time), LeaseEnd::Deleted);
+    }
+    if row.time > due.saturating_add(OVERDUE_NS) {
+        return (None, LeaseEnd::Unknown);
+    }
+    (Some(row.time.max(due.saturating_add(RESOLUTION_NS))), LeaseEnd::Deleted)
 }
 
 /// It was never given to a node, so it never had a network.

@@ -1,6 +1,7 @@
 //! The open ledger: creating it, opening it, appending to it, closing it.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -102,6 +103,7 @@ struct Inner {
     queue: Sender<Message>,
     sizes: watch::Receiver<TreeSize>,
     stopped: Arc<OnceLock<String>>,
+    closing: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -202,6 +204,7 @@ impl Ledger {
         let (queue, messages) = mpsc::channel();
         let (pack_now, packing) = mpsc::channel();
         let (sizes_sender, sizes) = watch::channel(latest.size);
+        let closing = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
             reader: reader.clone(),
             clock: Arc::clone(&clock),
@@ -218,6 +221,7 @@ impl Ledger {
             sizes: sizes_sender,
             packer: pack_now,
             hint: Hint::default(),
+            closing: Arc::clone(&closing),
         };
         let stopped = Arc::new(OnceLock::new());
         let why = Arc::clone(&stopped);
@@ -227,7 +231,7 @@ impl Ledger {
                 let _ = why.set(what);
             }
         })?;
-        let packer = Packer::new(reader.clone(), options.pack_records);
+        let mut packer = Packer::new(reader.clone(), options.pack_records, Arc::clone(&closing));
         let packing = spawn("ledger-packer", move || packer.run(&packing))?;
         let inner = Inner {
             reader,
@@ -239,6 +243,7 @@ impl Ledger {
             queue,
             sizes,
             stopped,
+            closing,
             threads: Mutex::new(vec![writing, packing]),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -393,6 +398,7 @@ impl Inner {
     fn close(&self) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         self.budget.close();
+        self.closing.store(true, Ordering::Relaxed);
         // An error means that the writer has stopped already.
         let _ = self.queue.send(Message::Stop);
         for thread in threads.drain(..) {

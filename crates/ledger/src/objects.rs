@@ -56,6 +56,14 @@ impl Object {
 
     /// Reads and checks the header, and that the object is as long as the header says.
     pub(crate) fn load(store: &dyn Store, name: &ObjectName) -> Result<Self, ReadError> {
+        Self::load_start(store, name).map(|(object, _)| object)
+    }
+
+    /// As [`Object::load`]; gives what was read too, which for small objects is everything.
+    pub(crate) fn load_start(
+        store: &dyn Store,
+        name: &ObjectName,
+    ) -> Result<(Self, Bytes), ReadError> {
         let size = store.size(name)?;
         let mut bytes = store.read_range(name, 0..size.min(FIRST_READ_BYTES))?;
         let corrupt = |what: String| ReadError::corrupt(name, None, what);
@@ -67,7 +75,8 @@ impl Object {
         if start > bytes.len() as u64 {
             bytes = store.read_range(name, 0..start)?;
         }
-        Self::decode(name, &bytes, size)
+        let object = Self::decode(name, &bytes, size)?;
+        Ok((object, bytes))
     }
 
     /// As [`Object::load`], from the object's first bytes and its whole length.
@@ -194,6 +203,22 @@ impl Objects {
             self.segments.iter().take_while(|(_, s)| covered(s)).map(|(first, _)| *first).collect();
         firsts.iter().filter_map(|first| self.segments.remove(first)).collect()
     }
+}
+
+/// Reads the stored bytes of a block's headers part, if they are not in the object's start.
+pub(crate) fn read_headers_part(
+    store: &dyn Store,
+    object: &Object,
+    block: usize,
+    start: &Bytes,
+) -> Result<Bytes, StoreError> {
+    let (_, offset) = object.place(block);
+    let length = object.head.blocks[block].headers.stored_len;
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+    if offset + length <= start.len() as u64 {
+        return Ok(start.slice(at(offset)..at(offset + length)));
+    }
+    read_part(store, object, offset, length)
 }
 
 /// Reads the stored bytes of one part of a block.

@@ -3,6 +3,8 @@
 //! A pack is a function of the records alone. It is written, read back and hashed again, byte for
 //! byte against the tree and the commitments, before any segment that it replaces is retired.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use stele_merkle::{Hash, TreeSize};
@@ -29,20 +31,23 @@ const PACK_COMPRESSION: Compression = Compression::Zstd(3);
 pub(crate) struct Packer {
     reader: Reader,
     records: u64,
+    closing: Arc<AtomicBool>,
+    /// After a failure: the size from which packing is tried again.
+    retry_from: u64,
 }
 
 impl Packer {
-    pub(crate) fn new(reader: Reader, records: u64) -> Self {
-        Self { reader, records }
+    pub(crate) fn new(reader: Reader, records: u64, closing: Arc<AtomicBool>) -> Self {
+        Self { reader, records, closing, retry_from: 0 }
     }
 
     /// Packs what can be packed whenever it is told that the log has grown.
-    pub(crate) fn run(&self, wake: &Receiver<()>) {
+    pub(crate) fn run(&mut self, wake: &Receiver<()>) {
         loop {
             while let Some(end) = self.next_end() {
                 if let Err(error) = self.pack(end) {
                     tracing::error!(%error, "packing failed; the segments stay");
-                    break;
+                    self.retry_from = self.reader.size().0.saturating_add(self.records);
                 }
             }
             if wake.recv().is_err() {
@@ -54,9 +59,13 @@ impl Packer {
 
     /// End of the next pack, if the log is long enough for it.
     fn next_end(&self) -> Option<u64> {
+        let size = self.reader.size().0;
+        if self.closing.load(Ordering::Relaxed) || size < self.retry_from {
+            return None;
+        }
         let first = self.reader.objects().packed_end();
         let end = (first / self.records + 1) * self.records;
-        (end <= self.reader.size().0).then_some(end)
+        (end <= size).then_some(end)
     }
 
     fn pack(&self, end: u64) -> Result<(), ReadError> {

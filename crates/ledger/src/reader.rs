@@ -185,11 +185,11 @@ impl Reader {
         write(&self.shared.streams)
     }
 
-    /// Makes records readable up to the checkpoint's size.
+    /// Makes records readable up to the checkpoint's size. The size never lags behind the
+    /// checkpoint, so that whoever sees the checkpoint can ask for proofs in its tree.
     pub(crate) fn publish(&self, checkpoint: Arc<SignedCheckpoint>) {
-        let size = checkpoint.size.0;
-        *write(&self.shared.checkpoint) = Some(checkpoint);
-        self.publish_size(size);
+        self.publish_size(checkpoint.size.0);
+        self.set_checkpoint(Some(checkpoint));
     }
 
     pub(crate) fn publish_size(&self, size: u64) {

@@ -13,7 +13,7 @@ use stele_store::{ObjectName, Store, StoreError};
 
 use crate::format::{Digest, Role, decode_headers};
 use crate::info::checkpoint_hint;
-use crate::objects::{Object, PACKS, SEGMENTS, pack_name, read_part, segment_name};
+use crate::objects::{Object, PACKS, SEGMENTS, pack_name, read_headers_part, segment_name};
 use crate::reader::Reader;
 use crate::writer::enter;
 use crate::{LedgerError, ReadError, SignedCheckpoint};
@@ -109,7 +109,7 @@ fn enter_pack(reader: &Reader, object: &Object) {
 }
 
 fn add_segment(found: &mut Recovered, name: &ObjectName) -> Result<(), LedgerError> {
-    let object = Object::load(found.reader.store(), name)?;
+    let (object, start) = Object::load_start(found.reader.store(), name)?;
     let head = &object.head;
     let corrupt = |what: &str| LedgerError::from(ReadError::corrupt(name, None, what));
     if head.role != Role::Segment || head.number != found.next.0 {
@@ -128,9 +128,8 @@ fn add_segment(found: &mut Recovered, name: &ObjectName) -> Result<(), LedgerErr
         return Err(corrupt("the segment's first index does not continue the log"));
     }
     for (block, entry) in head.blocks.iter().enumerate() {
-        let (first, offset) = object.place(block);
-        let length = entry.headers.stored_len;
-        let stored = read_part(found.reader.store(), &object, offset, length)?;
+        let (first, _) = object.place(block);
+        let stored = read_headers_part(found.reader.store(), &object, block, &start)?;
         let headers = decode_headers(first, entry, &stored).map_err(|e| {
             let record = e.entry.map(|entry| first + entry as u64);
             ReadError::corrupt(name, record, e.what)

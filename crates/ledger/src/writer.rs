@@ -7,6 +7,7 @@
 //! with it the ledger: what it holds in memory may no longer be what is stored.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub(crate) struct Writer {
     pub(crate) sizes: watch::Sender<TreeSize>,
     pub(crate) packer: Sender<()>,
     pub(crate) hint: Hint,
+    /// Set when the ledger is being closed: nothing is waited for any more.
+    pub(crate) closing: Arc<AtomicBool>,
 }
 
 /// The checkpoint hint and how far it lags.
@@ -187,6 +190,9 @@ impl Writer {
             match self.is_stored(built) {
                 Ok(true) => return Ok(()),
                 Ok(false) if matches!(error, StoreError::Full) => {
+                    if self.closing.load(Ordering::Relaxed) {
+                        return Err(format!("{name} cannot be written: {error}"));
+                    }
                     tracing::error!(object = %name, "no space left; appends wait");
                     std::thread::sleep(FULL_PAUSE);
                 }

@@ -26,9 +26,10 @@ enum Fault {
     FatalAfter,
     Foreign,
     ErrorForEver,
+    FullForEver,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::None,
     Fault::ErrorBefore,
     Fault::ErrorAfter,
@@ -37,6 +38,7 @@ const FAULTS: [Fault; 8] = [
     Fault::FatalAfter,
     Fault::Foreign,
     Fault::ErrorForEver,
+    Fault::FullForEver,
 ];
 
 #[derive(Default)]
@@ -68,14 +70,14 @@ impl Store for FaultyStore {
             return self.inner.put_new(name, parts);
         }
         let fault = FAULTS[usize::from(self.next.load(Ordering::SeqCst))];
-        if fault != Fault::ErrorForEver {
+        if !matches!(fault, Fault::ErrorForEver | Fault::FullForEver) {
             self.fail_next(Fault::None);
         }
         match fault {
             Fault::None => self.inner.put_new(name, parts),
             Fault::ErrorBefore | Fault::ErrorForEver => Err(io()),
             Fault::ErrorAfter => self.inner.put_new(name, parts).and(Err(io())),
-            Fault::FullOnce => Err(StoreError::Full),
+            Fault::FullOnce | Fault::FullForEver => Err(StoreError::Full),
             Fault::FatalBefore => Err(fatal()),
             Fault::FatalAfter => self.inner.put_new(name, parts).and(Err(fatal())),
             Fault::Foreign => {
@@ -158,6 +160,23 @@ fn lasting_faults_stop_the_ledger_and_a_repeat_after_restart_settles() {
         assert_eq!((receipt.first_index, receipt.count), (LeafIndex(2), 3));
         assert_eq!(ledger.size(), TreeSize(5));
     }
+}
+
+#[test]
+fn a_ledger_without_space_waits_and_can_still_be_closed() {
+    let (faults, store) = faulty();
+    let ledger = create(&store, 65_536);
+    let mut source = Source::new(1, 1);
+    faults.fail_next(Fault::FullForEver);
+    let batch = source.events(3, 10);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ledger.append_blocking(batch.clone()));
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(ledger.stopped(), None);
+        ledger.close();
+        let refused = waiting.join().unwrap();
+        assert!(matches!(refused, Err(AppendError::Stopped(why)) if why.contains("no space")));
+    });
 }
 
 #[test]

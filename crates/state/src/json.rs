@@ -35,9 +35,9 @@ pub enum Json<'a> {
     /// Text.
     Text(Cow<'a, str>),
     /// An array.
-    Array(Vec<Json<'a>>),
+    Array(Vec<Self>),
     /// An object, sorted by key; of equal keys the last one counts.
-    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
 impl<'a> Json<'a> {
@@ -53,7 +53,7 @@ impl<'a> Json<'a> {
     }
 
     /// The member `key`, if this is an object that has it.
-    pub fn get(&self, key: &str) -> Option<&Json<'a>> {
+    pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Object(members) = self else { return None };
         members.binary_search_by(|(k, _)| k.as_ref().cmp(key)).ok().map(|at| &members[at].1)
     }

@@ -32,6 +32,8 @@
 //! | T3, T4 translated and external addresses | not done: they need flows |
 //! | W1, W2 owners | `w1_w2_…` |
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{CLUSTER, Log, Pod, S};

@@ -1,5 +1,7 @@
 //! The state at a resource version equals what the server itself listed there.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::HashMap;

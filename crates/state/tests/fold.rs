@@ -1,5 +1,7 @@
 //! The fold: what becomes of lists, watches, gaps, repeats and faults; that batches leave no trace.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{CLUSTER, Log, Pod, Random, S, fold_into, import, recordings};

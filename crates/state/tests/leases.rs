@@ -1,6 +1,8 @@
 //! Answers about addresses against the truth of the address plug-ins: whoever is named alone is
 //! the holder, and the holder is always in the set.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::path::Path;

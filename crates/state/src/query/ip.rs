@@ -1,15 +1,12 @@
 //! Who had an address: the answer is a set of candidates that holds the truth, and a verdict that
 //! says how much it is worth.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-
 use super::gaps::{self, Window};
 use super::ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};
 use super::lease::{Lease, leases_of, unaddressed};
 use super::names::Chosen;
 use super::read::{Bound, Limit, View};
+use super::shown::Shown;
 use super::types::{GapSeen, ObjectRef};
 use super::{IpQuery, UNADDRESSED_SHOWN};
 use crate::fold::ip_key;
@@ -404,73 +401,4 @@ fn judge(
 
 fn show_ip(key: &IpKey) -> String {
     std::net::Ipv6Addr::from(*key).to_canonical().to_string()
-}
-
-/// What of an object's JSON an answer shows.
-#[derive(Deserialize, Default)]
-struct Shown {
-    #[serde(default)]
-    metadata: ShownMeta,
-    #[serde(default)]
-    spec: ShownSpec,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct ShownMeta {
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    owner_references: Option<Vec<OwnerReference>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct ShownSpec {
-    #[serde(default)]
-    service_account_name: Option<String>,
-    #[serde(default)]
-    containers: Option<Vec<Container>>,
-}
-
-#[derive(Deserialize)]
-struct Container {
-    #[serde(default)]
-    image: String,
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(rename_all = "camelCase")]
-struct OwnerReference {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    uid: String,
-    #[serde(default)]
-    controller: Option<bool>,
-}
-
-impl Shown {
-    /// What can't be read shows nothing.
-    fn read(body: &str) -> Self {
-        #[derive(Deserialize)]
-        struct MetaOnly {
-            #[serde(default)]
-            metadata: ShownMeta,
-        }
-        serde_json::from_str(body).unwrap_or_else(|_| {
-            // Some other kind whose spec is not a pod's.
-            let meta: Option<MetaOnly> = serde_json::from_str(body).ok();
-            Self { metadata: meta.map(|m| m.metadata).unwrap_or_default(), ..Self::default() }
-        })
-    }
-
-    fn controller(&self) -> Option<OwnerReference> {
-        let owners = self.metadata.owner_references.as_ref()?;
-        owners.iter().find(|owner| owner.controller == Some(true)).cloned()
-    }
 }

@@ -14,6 +14,7 @@ mod list;
 mod names;
 mod read;
 pub mod selector;
+mod shown;
 mod types;
 
 pub use ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::places;
 use crate::progress::Progress;
-use crate::testbed::TestbedError;
+use crate::testbed::{TestbedError, unless_go_is_missing};
 
 /// The oldest Go that the modules accept.
 const GO_OLDEST: (u32, u32) = (1, 26);
@@ -53,7 +53,16 @@ pub const KUBE: GoModule = GoModule {
 pub const KWOK: GoModule =
     GoModule { name: "kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")] };
 
+/// A verifier of the log on top of Go's own checksum database code.
+pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-check", ".")] };
+
 impl GoModule {
+    /// For tests: the folder with the programs, or `None` where there is no Go to build them, as
+    /// [`crate::testbed::Testbed::for_test`] has it.
+    pub fn for_test(&self) -> Result<Option<PathBuf>, TestbedError> {
+        unless_go_is_missing(self.build(&Progress::quiet()))
+    }
+
     /// Builds what is not built yet; gives the folder with the programs.
     pub fn build(&self, progress: &Progress) -> Result<PathBuf, TestbedError> {
         let module = places::repository().join("testbed").join(self.name);

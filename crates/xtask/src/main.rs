@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use xtask::places;
+use xtask::churn::ChurnOptions;
+use xtask::exact::{Sampler, SamplerOptions};
+use xtask::progress::Progress;
 use xtask::testbed::{Testbed, TestbedError, TestbedOptions, run_audit_sink};
+use xtask::{churn as churning, go, places};
 
 /// Chores of the repository.
 #[derive(Debug, Parser)]
@@ -21,6 +24,27 @@ enum Chore {
     /// A real Kubernetes control plane on loopback.
     #[command(subcommand)]
     Testbed(TestbedChore),
+    /// Make a cluster change: many kinds of objects created, changed and deleted.
+    Churn(ChurnChore),
+}
+
+#[derive(Debug, Args)]
+struct ChurnChore {
+    /// The cluster [default: that of `cargo xtask testbed up`].
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// For how long.
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+    /// The same seed tries the same changes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many changes a second.
+    #[arg(long, default_value_t = 3.0)]
+    rate: f64,
+    /// Meanwhile take lists at exact revisions and write them to this file.
+    #[arg(long, value_name = "FILE")]
+    exact: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +95,7 @@ struct Up {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Chore::Testbed(chore) => testbed(chore),
+        Chore::Churn(chore) => churn(chore),
     };
     match done {
         Ok(code) => code,
@@ -90,7 +115,7 @@ fn testbed(chore: TestbedChore) -> Result<ExitCode, TestbedError> {
         }
         TestbedChore::Status(place) => testbed_status(&place),
         TestbedChore::Build => {
-            xtask::testbed::build(&xtask::progress::Progress::loud())?;
+            xtask::testbed::build(&Progress::loud())?;
             Ok(ExitCode::SUCCESS)
         }
         TestbedChore::AuditSink { port, file } => {
@@ -134,6 +159,34 @@ fn testbed_status(place: &Place) -> Result<ExitCode, TestbedError> {
     }
     let all = components.iter().all(|component| component.alive);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn churn(chore: ChurnChore) -> Result<ExitCode, TestbedError> {
+    let kubectl = go::KUBE.build(&Progress::loud())?.join("kubectl");
+    let kubeconfig =
+        chore.kubeconfig.unwrap_or_else(|| places::runs().join("default").join("admin.kubeconfig"));
+    let sampler = match chore.exact {
+        Some(file) => Some(Sampler::start(&SamplerOptions {
+            kubeconfig: kubeconfig.clone(),
+            kubectl: kubectl.clone(),
+            file,
+            seed: chore.seed,
+            lists_per_second: 4.0,
+        })?),
+        None => None,
+    };
+    let options =
+        ChurnOptions { kubeconfig, kubectl, seed: chore.seed, operations_per_second: chore.rate };
+    let report = churning::run_for(&options, Duration::from_secs(chore.seconds))?;
+    for (what, count) in &report.done {
+        println!("{count:6} {what}");
+    }
+    println!("{:6} refused\n{:6} not answered", report.refused, report.unanswered);
+    if let Some(sampler) = sampler {
+        let taken = sampler.stop()?;
+        println!("{:6} exact lists ({} refused)", taken.lists, taken.refused);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Place {

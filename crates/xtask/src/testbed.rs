@@ -133,14 +133,7 @@ impl Testbed {
     /// test was not run, and adds the test's name to the file `$STELE_TESTBED_NOT_RUN`, if that is
     /// set, so that `cargo xtask test` does not count it as passed.
     pub fn for_test(options: &TestbedOptions) -> Result<Option<Self>, TestbedError> {
-        match Self::start(options) {
-            Ok(bed) => Ok(Some(bed)),
-            Err(error @ TestbedError::GoMissing { .. }) if !start::is_required() => {
-                start::report_not_run(&error);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        unless_go_is_missing(Self::start(options))
     }
 
     /// The test bed that runs in `dir`.
@@ -297,5 +290,19 @@ pub fn run_audit_sink(port: u16, file: &Path) -> Result<(), TestbedError> {
     let _sink = Sink::start(port, file)?;
     loop {
         std::thread::park();
+    }
+}
+
+/// For tests: what was made, or `None`, reported as not run, where Go is missing and not required.
+pub(crate) fn unless_go_is_missing<T>(
+    made: Result<T, TestbedError>,
+) -> Result<Option<T>, TestbedError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(error @ TestbedError::GoMissing { .. }) if !start::is_required() => {
+            start::report_not_run(&error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

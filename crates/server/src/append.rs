@@ -13,6 +13,7 @@ mod life;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use stele_ledger::{AppendError, Ledger, Receipt, SignedCheckpoint};
 use stele_merkle::Hash;
 use stele_record::{EventTime, PayloadType, Salt, SourceId, SourceKey};
@@ -134,6 +135,10 @@ impl Worker {
             let (requests, next) = gather(first, &mut queue);
             left_over = next;
             self.record(requests).await;
+            // Under load the queue never runs dry; the heartbeat is due all the same.
+            if heartbeat.tick().now_or_never().is_some() {
+                self.seal().await;
+            }
         }
         self.close().await;
     }

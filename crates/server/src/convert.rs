@@ -1,5 +1,6 @@
 //! From the state's answers to the API's.
 
+use serde_json::value::RawValue;
 use stele_state::query as from;
 use stele_state::{Time, TimeBasis};
 
@@ -11,6 +12,10 @@ use crate::api::{
 
 fn instant(time: Time) -> Instant {
     Instant(time.0)
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
 }
 
 /// Which time an answer about one point is for.
@@ -120,7 +125,7 @@ impl From<from::Object> for ObjectItem {
             ordinal: version.ordinal,
             seen: instant(version.time),
             redacted: version.redacted,
-            object: version.object,
+            object: version.object.unwrap_or_else(null),
         }
     }
 }
@@ -159,7 +164,7 @@ impl From<from::Version> for VersionSeen {
             index: version.index,
             seen: instant(version.time),
             redacted: version.redacted,
-            object: version.object,
+            object: version.object.unwrap_or_else(null),
         }
     }
 }

@@ -30,5 +30,5 @@ mod views;
 
 pub use auth::{AuthError, Scope, Token, TokenEntry, TokenFile, Tokens};
 pub use error::{ApiError, ErrorBody, ErrorKind};
-pub use routes::openapi;
+pub use routes::{openapi, record_event};
 pub use server::{ServeError, Server, ServerOptions, ServerParts};

@@ -39,7 +39,7 @@ pub struct LedgerPosition {
 }
 
 /// Which time a question was answered for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TimeUsed {
     /// `observed`: the clocks of the sources that saw it; `event`: an imported recording takes

@@ -131,10 +131,9 @@ pub struct ObjectItem {
     /// Values in it were replaced by keyed digests before it was recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redacted: bool,
-    /// The object as the server sent it. Left out if the question had `bodies=false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub object: Option<Box<RawValue>>,
+    /// The object as the server sent it; `null` if the question had `bodies=false`.
+    #[schema(value_type = Object)]
+    pub object: Box<RawValue>,
 }
 
 /// A Kubernetes list: the answer to `raw=list`.
@@ -240,9 +239,8 @@ pub struct VersionSeen {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redacted: bool,
     /// The object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub object: Option<Box<RawValue>>,
+    #[schema(value_type = Object)]
+    pub object: Box<RawValue>,
 }
 
 /// How sure an answer about an address is.

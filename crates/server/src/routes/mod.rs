@@ -24,6 +24,8 @@ use utoipa_axum::routes;
 use crate::context::App;
 use crate::error::ErrorBody;
 
+pub use records::record_event;
+
 /// All routes.
 pub(crate) struct Routes {
     /// Nothing is needed.
@@ -96,6 +98,10 @@ pub fn openapi() -> OpenApi {
             }
         }
         document.merge(part);
+    }
+    // OpenAPI has no sign for "the rest of the path".
+    if let Some(item) = document.paths.paths.remove("/tile/{*path}") {
+        document.paths.paths.insert("/tile/{path}".to_owned(), item);
     }
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     document

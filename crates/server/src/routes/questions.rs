@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
-use stele_state::query::{self, AsOf, Diff, History, Listing};
-use stele_state::{Point, StateError};
+use stele_state::query::{self, AsOf, Cluster, Coverage, Diff, Filter, History, Listing};
+use stele_state::{Point, StateError, Time};
 
 use crate::api::{
     API_VERSION, Answer, ClusterItem, CoverageAnswer, DiffItem, GapSeen, HistoryItem, IpAnswer,
@@ -312,42 +312,77 @@ pub(super) async fn coverage(
     State(app): State<App>,
     Params(params): Params<CoverageParams>,
 ) -> Result<Json<CoverageAnswer>, ApiError> {
-    let since = params.since.as_deref().map_or(Ok(Point::Index(0)), |text| parse(&app, text))?;
+    let since = params.since.as_deref().map(|text| parse(&app, text)).transpose()?;
     let until = params.until.as_deref().map_or(Ok(Point::Now), |text| parse(&app, text))?;
     let filter = params.filter();
-    // An empty log has no record 0 to start from, and nothing to cover either.
-    let since = match since {
-        Point::Index(0) if app.ledger.checkpoint().size.0 == 0 => Point::Now,
-        since => since,
-    };
-    let points = [since.clone(), until.clone()];
-    let begin = since.clone();
-    let (found, first) = ask(&app, "coverage", &[&points[0], &points[1]], move |state| {
-        let found = state.coverage(&filter, &since, &until)?;
-        let first = found.types.iter().filter_map(|of| of.from).min();
-        Ok((found, first))
+    let points = [since.clone().unwrap_or(Point::Now), until.clone()];
+    let (index, found) = ask(&app, "coverage", &[&points[0], &points[1]], move |state| {
+        Ok((newest(state), covered(state, &filter, since.as_ref(), &until)?))
     })
     .await?;
-    let from = match begin {
-        Point::Observed(time) => Some(time),
-        _ => first,
-    };
-    let until = found.as_of.time;
-    let items: Vec<_> = found.types.into_iter().map(|of| coverage_item(of, from, until)).collect();
-    let mut gaps: Vec<GapSeen> = Vec::new();
-    for gap in items.iter().flat_map(|item| &item.gaps) {
-        if !gaps.contains(gap) {
-            gaps.push(gap.clone());
-        }
-    }
-    Ok(Json(CoverageAnswer {
+    let mut answer = CoverageAnswer {
         api_version: API_VERSION.to_owned(),
         kind: "Coverage".to_owned(),
-        ledger: app.position(found.as_of.index),
-        time: stretch(from, found.as_of.time_basis, &found.as_of),
-        gaps,
-        items,
-        problem_count: found.problem_count,
-        problems: found.problems.into_iter().map(ProblemItem::from).collect(),
-    }))
+        ledger: app.position(index),
+        time: TimeUsed { basis: "observed".to_owned(), ..TimeUsed::default() },
+        gaps: Vec::new(),
+        items: Vec::new(),
+        problem_count: 0,
+        problems: Vec::new(),
+    };
+    for (from, coverage) in found {
+        add_coverage(&mut answer, from, coverage);
+    }
+    Ok(Json(answer))
+}
+
+/// The coverage of each cluster that the filter allows, from the point asked for or from its first
+/// record on.
+fn covered(
+    state: &stele_state::State,
+    filter: &Filter,
+    since: Option<&Point>,
+    until: &Point,
+) -> Result<Vec<(Option<Time>, Coverage)>, StateError> {
+    let wanted = |cluster: &Cluster| {
+        filter.cluster.as_ref().is_none_or(|name| *name == cluster.id || *name == cluster.name)
+    };
+    let clusters: Vec<Cluster> = state.clusters()?.into_iter().filter(wanted).collect();
+    if clusters.is_empty() && filter.cluster.is_some() {
+        // It is not there; the state says so best.
+        return Ok(vec![(None, state.coverage(filter, &Point::Now, until)?)]);
+    }
+    let of_cluster = |cluster: Cluster| {
+        let from = match since {
+            Some(Point::Observed(time)) => Some(*time),
+            _ => cluster.first_seen,
+        };
+        let begin = since.cloned().or(from.map(Point::Observed)).unwrap_or(Point::Now);
+        let filter = Filter { cluster: Some(cluster.id), ..filter.clone() };
+        Ok((from, state.coverage(&filter, &begin, until)?))
+    };
+    clusters.into_iter().map(of_cluster).collect()
+}
+
+fn add_coverage(answer: &mut CoverageAnswer, from: Option<Time>, found: Coverage) {
+    let until = found.as_of.time;
+    let used = stretch(from, found.as_of.time_basis, &found.as_of);
+    let time = &mut answer.time;
+    // Several clusters: the whole that they cover together.
+    time.since = [time.since, used.since].into_iter().flatten().min();
+    time.until = time.until.max(used.until);
+    if used.basis == "event" {
+        time.basis = used.basis;
+    }
+    for of in found.types {
+        let item = coverage_item(of, from, until);
+        for gap in &item.gaps {
+            if !answer.gaps.contains(gap) {
+                answer.gaps.push(gap.clone());
+            }
+        }
+        answer.items.push(item);
+    }
+    answer.problem_count = found.problem_count;
+    answer.problems = found.problems.into_iter().map(ProblemItem::from).collect();
 }

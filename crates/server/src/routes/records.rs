@@ -59,7 +59,7 @@ pub(super) async fn record(
     }
     let ledger = app.ledger.clone();
     let stored = blocking(move || ledger.read(LeafIndex(index))).await?.map_err(read_error)?;
-    let mut event = event(&stored, base64);
+    let mut event = record_event(&stored, base64);
     if proof {
         event.steleproof = Some(inclusion(&app, index).await?);
     }
@@ -68,7 +68,9 @@ pub(super) async fn record(
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
 
-fn event(stored: &StoredRecord, base64: bool) -> RecordEvent {
+/// A record as a CloudEvent, without a proof; with its payload in base64 even if it is JSON, if
+/// `base64` says so.
+pub fn record_event(stored: &StoredRecord, base64: bool) -> RecordEvent {
     let header = &stored.header;
     let (data, data_base64) = match &stored.payload {
         None => (None, None),

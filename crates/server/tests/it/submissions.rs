@@ -1,0 +1,89 @@
+//! Deliveries: idempotent, bound to their source, refused with a reason.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use stele_record::{Kind, PayloadType};
+
+use super::support::{AGENT_SEED, TestServer, TestSource};
+
+fn source_with(seed: u8, events: usize) -> TestSource {
+    let mut source = TestSource::new(seed);
+    for number in 0..events {
+        source.push(Kind::EVENT, PayloadType::TEXT, format!("event {number}").into_bytes());
+    }
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_same_places_and_proofs_that_hold() {
+    let server = TestServer::start().await;
+    let mut source = source_with(1, 9);
+    let submission = source.submission();
+    let first = server.delivered(&submission).await;
+    assert_eq!(first["count"], 10);
+    let again = server.delivered(&submission).await;
+    assert_eq!(first["firstIndex"], again["firstIndex"]);
+    assert_eq!(server.ledger.source_head(&source.id()).unwrap().next_seq.0, 10);
+    for ack in [first, again] {
+        let checkpoint = ack["checkpoint"].as_str().unwrap();
+        let index = ack["firstIndex"].as_u64().unwrap();
+        assert_eq!(ack["proofs"].as_array().unwrap().len(), 10);
+        for (number, record) in submission.records.iter().enumerate() {
+            let proof = &ack["proofs"][number];
+            server.check_proof(&record.header, index + number as u64, proof, checkpoint);
+        }
+    }
+    let response = server.deliver(&submission).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_follow_is_a_conflict_and_is_not_recorded() {
+    let server = TestServer::start().await;
+    let mut source = source_with(1, 3);
+    let whole = source.submission();
+    let mut later = whole.clone();
+    later.records.drain(..2);
+    let response = server.deliver(&later).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    server.delivered(&whole).await;
+
+    let size = server.ledger.size();
+    let mut other = TestSource::new(1);
+    other.push(Kind::EVENT, PayloadType::TEXT, b"something else".to_vec());
+    let response = server.deliver(&other.submission()).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["kind"], "conflict");
+
+    let mut forged = whole.clone();
+    forged.records[1].payload = bytes::Bytes::from_static(b"event X");
+    let response = server.deliver(&forged).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(server.ledger.size(), size);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_writes_only_as_its_source() {
+    let server = TestServer::start().await;
+    let deliver = async |seed: u8| {
+        let submission = source_with(seed, 1).submission();
+        let request = server
+            .request(reqwest::Method::POST, "/v1/log/submissions?proofs=false")
+            .bearer_auth(server.agent.reveal())
+            .header("content-type", "application/cbor")
+            .body(submission.encode());
+        request.send().await.unwrap()
+    };
+    let response = deliver(AGENT_SEED).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let body: Value = response.json().await.unwrap();
+    assert!(body.get("proofs").is_none());
+    let response = deliver(8).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["kind"], "denied");
+    server.stop().await;
+}

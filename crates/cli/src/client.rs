@@ -1,0 +1,245 @@
+//! The HTTP client: requests with the bearer token, and answers or errors as the API defines them.
+//!
+//! Invariant: the token goes to the server it belongs to and nowhere else; redirects are refused.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use stele_server::{ErrorBody, ErrorKind};
+
+use crate::error::CliError;
+use crate::keys::LogKeys;
+
+/// How long connecting may take.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Most bytes of an error's body that are read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// Query parameters.
+pub(crate) type Query = Vec<(&'static str, String)>;
+
+/// A client of one server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+    keys: LogKeys,
+}
+
+/// A request body with its content type.
+#[derive(Debug, Clone)]
+pub(crate) struct Body {
+    /// The content type.
+    pub(crate) content_type: &'static str,
+    /// The bytes.
+    pub(crate) bytes: Bytes,
+}
+
+impl Client {
+    /// A client of the server at `base`.
+    ///
+    /// # Errors
+    /// When `base` is not an http or https URL.
+    pub(crate) fn new(base: &str, token: Option<String>, keys: LogKeys) -> Result<Self, CliError> {
+        let mut url =
+            Url::parse(base).map_err(|e| CliError::usage(format!("{base:?} is not a URL: {e}")))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(CliError::usage(format!("{base:?} is not an http or https URL"))
+                .hint("for example http://127.0.0.1:7117"));
+        }
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("stele/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| CliError::failed(format!("cannot set up HTTP: {}", causes(&e))))?;
+        Ok(Self { http, base: url, token, keys })
+    }
+
+    /// The log's keys; none if it is not pinned.
+    pub(crate) const fn keys(&self) -> &LogKeys {
+        &self.keys
+    }
+
+    /// The server's URL.
+    pub(crate) const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Asks for JSON.
+    ///
+    /// # Errors
+    /// What the server answered, or that it can't be reached.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query,
+    ) -> Result<T, CliError> {
+        let bytes = self.bytes(path, query).await?;
+        self.decode(path, &bytes)
+    }
+
+    /// Asks for bytes.
+    ///
+    /// # Errors
+    /// What the server answered, or that it can't be reached.
+    pub(crate) async fn bytes(&self, path: &str, query: &Query) -> Result<Bytes, CliError> {
+        let response = self.send(Method::GET, path, query, None).await?;
+        response.bytes().await.map_err(|e| self.broken(&e))
+    }
+
+    /// Sends a body and reads JSON.
+    ///
+    /// # Errors
+    /// What the server answered, or that it can't be reached.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query,
+        body: Body,
+    ) -> Result<T, CliError> {
+        let response = self.send(Method::POST, path, query, Some(body)).await?;
+        let bytes = response.bytes().await.map_err(|e| self.broken(&e))?;
+        self.decode(path, &bytes)
+    }
+
+    /// Sends a request and gives the response of a success.
+    ///
+    /// # Errors
+    /// What the server answered, or that it can't be reached.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<Body>,
+    ) -> Result<Response, CliError> {
+        let response = self.request(method, path, query, body)?.send().await;
+        let response = response.map_err(|e| self.unreachable(&e))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refused(response).await)
+    }
+
+    /// A request with the token, for callers that tell failures apart themselves.
+    ///
+    /// # Errors
+    /// When `path` makes no URL.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<Body>,
+    ) -> Result<reqwest::RequestBuilder, CliError> {
+        let mut url = self
+            .base
+            .join(path.trim_start_matches('/'))
+            .map_err(|e| CliError::usage(format!("{path:?} makes no URL: {e}")))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.request(method, url).header(ACCEPT, "*/*");
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, body.content_type).body(body.bytes);
+        }
+        Ok(request)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, path: &str, bytes: &Bytes) -> Result<T, CliError> {
+        serde_json::from_slice(bytes).map_err(|e| {
+            CliError::failed(format!(
+                "{} gave an answer to {path} that can't be read: {e}",
+                self.base
+            ))
+            .hint("is it a stele server, and of a version that fits this program?")
+        })
+    }
+
+    /// The error for a server that can't be reached.
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        CliError::failed(format!("cannot reach {}: {}", self.base, causes(error)))
+            .hint("is the server running? `stele up` starts one")
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> CliError {
+        CliError::failed(format!("the answer of {} broke off: {}", self.base, causes(error)))
+    }
+
+    /// The error that a response carries.
+    pub(crate) async fn refused(&self, response: Response) -> CliError {
+        let status = response.status();
+        let body = response.bytes().await.unwrap_or_default();
+        let body = &body[..body.len().min(ERROR_BYTES_MAX)];
+        match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) => {
+                let mut error = of_kind(body.error.kind, &body.error.message);
+                if let Some(hint) = &body.error.hint {
+                    error = error.hint(hint);
+                }
+                self.token_hint(status, error)
+            }
+            Err(_) => {
+                let error = format!("{} answered {status}", self.base);
+                let error = if matches!(status.as_u16(), 401 | 403) {
+                    CliError::denied(error)
+                } else {
+                    CliError::failed(error).hint("is it a stele server?")
+                };
+                self.token_hint(status, error)
+            }
+        }
+    }
+
+    fn token_hint(&self, status: StatusCode, error: CliError) -> CliError {
+        match (status, &self.token) {
+            (StatusCode::UNAUTHORIZED, None) => {
+                error.hint("give the token's file: --token-file, STELE_TOKEN_FILE, or a context")
+            }
+            (StatusCode::UNAUTHORIZED, Some(_)) => {
+                error.hint("the server does not know this token; is it another server's?")
+            }
+            _ => error,
+        }
+    }
+}
+
+/// An error of the API as the command line reports it.
+pub(crate) fn of_kind(kind: ErrorKind, message: &str) -> CliError {
+    match kind.exit_code() {
+        2 => CliError::usage(message),
+        3 => CliError::not_found(message),
+        4 => CliError::denied(message),
+        5 => CliError::tampered(message),
+        6 => CliError::gap(message),
+        _ => CliError::failed(message),
+    }
+}
+
+/// An error with its causes: the outermost says least.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

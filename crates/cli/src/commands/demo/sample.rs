@@ -1,0 +1,152 @@
+//! What there is to see in the demo's data: times, an address that two pods had, a Deployment
+//! that changed.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use stele_server::api::{Answer, ChangeKind, ClusterItem, DiffItem, Instant, ObjectItem};
+
+use crate::client::{Client, Query};
+use crate::error::CliError;
+use crate::when::{duration, rfc3339};
+
+/// Moments that are looked at.
+const MOMENTS: i64 = 12;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Sample {
+    begin: i64,
+    end: i64,
+    /// An address, with two moments at which different pods had it.
+    address: Option<Address>,
+    /// A Deployment that changed.
+    deployment: Option<(String, String)>,
+}
+
+#[derive(Debug)]
+struct Address {
+    ip: String,
+    first: i64,
+    second: i64,
+}
+
+#[derive(Debug)]
+struct Holder {
+    uid: String,
+    at: i64,
+}
+
+/// Looks for it.
+pub(super) async fn find(client: &Client) -> Result<Sample, CliError> {
+    let clusters: Answer<ClusterItem> = client.json("v1/clusters", &Query::new()).await?;
+    let stretch = clusters.items.first().and_then(|c| Some((c.first_seen?.0, c.last_seen?.0)));
+    let (begin, end) = stretch.ok_or_else(|| CliError::failed("the recording holds no cluster"))?;
+    let mut holders: BTreeMap<String, Vec<Holder>> = BTreeMap::new();
+    for step in 1..MOMENTS {
+        let at = whole_second(begin + (end - begin) / MOMENTS * step);
+        for (ip, uid) in addresses(client, at).await? {
+            let known = holders.entry(ip).or_default();
+            if known.last().is_none_or(|last| last.uid != uid) {
+                known.push(Holder { uid, at });
+            }
+        }
+    }
+    let reused = holders.into_iter().find(|(_, holders)| holders.len() > 1);
+    let address =
+        reused.map(|(ip, holders)| Address { ip, first: holders[0].at, second: holders[1].at });
+    let deployment = changed_deployment(client, begin, end).await?;
+    Ok(Sample { begin, end, address, deployment })
+}
+
+fn whole_second(ns: i64) -> i64 {
+    ns / 1_000_000_000 * 1_000_000_000
+}
+
+/// Address and uid of each pod that has one of its own and still runs.
+async fn addresses(client: &Client, at: i64) -> Result<Vec<(String, String)>, CliError> {
+    let query: Query = vec![
+        ("type", String::from("pods")),
+        ("all", String::from("true")),
+        ("at", Instant(at).to_string()),
+    ];
+    let answer: Answer<ObjectItem> = client.json("v1/objects", &query).await?;
+    let read = |item: &ObjectItem| {
+        let pod: Value = serde_json::from_str(item.object.get()).ok()?;
+        let own = pod["spec"]["hostNetwork"] != true && pod["status"]["phase"] == "Running";
+        let ip = pod["status"]["podIP"].as_str().filter(|_| own)?;
+        Some((ip.to_owned(), item.of.uid.clone()))
+    };
+    Ok(answer.items.iter().filter_map(read).collect())
+}
+
+async fn changed_deployment(
+    client: &Client,
+    begin: i64,
+    end: i64,
+) -> Result<Option<(String, String)>, CliError> {
+    let query: Query = vec![
+        ("type", String::from("deployments")),
+        ("all", String::from("true")),
+        ("since", Instant(begin + (end - begin) / 3).to_string()),
+        ("until", Instant(end).to_string()),
+    ];
+    let answer: Answer<DiffItem> = client.json("v1/diff", &query).await?;
+    let modified = answer.items.iter().find(|item| item.change == ChangeKind::Modified);
+    let found = modified.or(answer.items.first());
+    Ok(found.map(|item| (item.of.namespace.clone(), item.of.name.clone())))
+}
+
+impl Sample {
+    /// From when to when the recording is.
+    pub(super) fn stretch(&self) -> String {
+        let seconds = (self.end - self.begin) / 1_000_000_000;
+        format!("{} long, from {}", duration(seconds), rfc3339(self.begin))
+    }
+
+    /// The commands to try, with their explanations.
+    pub(super) fn commands(&self) -> Vec<String> {
+        let at = |ns: i64| rfc3339(ns).replace(".000Z", "Z");
+        let middle = whole_second(self.begin + (self.end - self.begin) / 2);
+        let later = middle + 10_000_000_000;
+        let mut lines = Vec::new();
+        let mut show = |title: &str, commands: &[String]| {
+            lines.push(String::new());
+            lines.push(title.to_owned());
+            lines.extend(commands.iter().map(|command| format!("  {command}")));
+        };
+        show(
+            "What did the cluster look like then?",
+            &[
+                format!("stele get pods -A --at {}", at(middle)),
+                format!("stele get deploy,svc -A --at {} -o wide", at(later)),
+            ],
+        );
+        if let Some(Address { ip, first, second }) = &self.address {
+            show(
+                "Two pods had this address, one after the other. Which one when?",
+                &[
+                    format!("stele ip {ip} --at {}", at(*first)),
+                    format!("stele ip {ip} --at {}", at(*second)),
+                    format!("stele ip {ip} --since {} --until {}", at(self.begin), at(self.end)),
+                ],
+            );
+        }
+        let stretch = format!("--since {} --until {}", at(middle), at(later));
+        let mut changes = vec![format!("stele diff -A {stretch} -o name")];
+        if let Some((namespace, name)) = &self.deployment {
+            changes.push(format!("stele diff deploy/{name} -n {namespace} {stretch}"));
+            changes.push(format!("stele history deploy/{name} -n {namespace}"));
+        }
+        show("What changed within ten seconds?", &changes);
+        show(
+            "And who says so? Evidence that needs no server, and the log against its own past:",
+            &[
+                format!("stele export {stretch} --out evidence.jsonl"),
+                String::from("stele verify evidence.jsonl"),
+                String::from("stele verify --log"),
+            ],
+        );
+        lines
+    }
+}

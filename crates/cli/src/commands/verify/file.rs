@@ -1,0 +1,179 @@
+//! Verifying a file, with no server: evidence, or a C2SP .tlog-proof.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use stele_ledger::evidence::{self, Finding};
+use stele_merkle::proof_file::PROOF_FILE_BYTES_MAX;
+use stele_merkle::{TlogProof, leaf_hash};
+use stele_record::{Commitment, Header, Salt};
+use stele_server::api::RecordEvent;
+
+use crate::app::App;
+use crate::checks::Checks;
+use crate::error::CliError;
+use crate::keys::LogKeys;
+use crate::log_view::RecordView;
+use crate::receipts;
+use crate::when::grouped;
+
+const PROOF_BEGIN: &[u8] = b"c2sp.org/tlog-proof@";
+
+/// Faults and remarks that are written out; the rest is counted.
+const FINDINGS_SHOWN_MAX: usize = 20;
+
+/// Verifies a file of either kind.
+///
+/// # Errors
+/// When it can't be read.
+pub(super) fn verify(
+    app: &App,
+    path: &Path,
+    record: Option<&Path>,
+    keys: &LogKeys,
+) -> Result<Checks, CliError> {
+    let mut input: Box<dyn BufRead + Send> = if path.as_os_str() == "-" {
+        Box::new(BufReader::new(std::io::stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(path).map_err(|e| cannot_read(path, &e))?))
+    };
+    let begin = input.fill_buf().map_err(|e| cannot_read(path, &e))?;
+    if begin.starts_with(PROOF_BEGIN) {
+        return proof(path, input, record, keys);
+    }
+    if begin.is_empty() {
+        return Err(CliError::usage(format!("{} is empty", path.display())));
+    }
+    if begin[0] != b'{' {
+        return Err(CliError::usage(format!(
+            "{} is neither an evidence file nor a .tlog-proof",
+            path.display()
+        ))
+        .hint("`stele export` writes evidence, `stele log prove` a proof"));
+    }
+    evidence(app, path, &mut input, keys)
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::failed(format!("cannot read {}: {error}", path.display()))
+}
+
+fn evidence(
+    app: &App,
+    path: &Path,
+    input: &mut dyn BufRead,
+    keys: &LogKeys,
+) -> Result<Checks, CliError> {
+    let report = evidence::verify(input, &keys.verifier())
+        .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
+    let subject = format!("{} ({} records)", path.display(), grouped(report.records));
+    let mut checks = Checks::of(subject);
+    for check in &report.checks {
+        checks.ok(check.name, grouped(check.count));
+    }
+    if report.errors.is_empty() {
+        checks.ok(
+            "checkpoint",
+            format!("{} of {}, root {}", report.size, report.origin, report.root),
+        );
+    }
+    for finding in report.warnings.iter().take(FINDINGS_SHOWN_MAX) {
+        checks.warn(line(finding), finding.what.clone());
+    }
+    for finding in report.errors.iter().take(FINDINGS_SHOWN_MAX) {
+        checks.fail(line(finding), finding.what.clone());
+    }
+    for (count, what) in [(report.warnings.len(), "remarks"), (report.errors.len(), "faults")] {
+        if count > FINDINGS_SHOWN_MAX {
+            app.ui.note(&format!("{} {what} in all; the first are shown.", grouped(count as u64)));
+        }
+    }
+    Ok(checks)
+}
+
+fn line(finding: &Finding) -> String {
+    format!("line {}", finding.line)
+}
+
+fn proof(
+    path: &Path,
+    input: impl Read,
+    record: Option<&Path>,
+    keys: &LogKeys,
+) -> Result<Checks, CliError> {
+    let mut text = String::new();
+    input
+        .take(PROOF_FILE_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| cannot_read(path, &e))?;
+    let mut checks = Checks::of(path.display().to_string());
+    let proof = match TlogProof::parse(&text) {
+        Ok(proof) => proof,
+        Err(error) => {
+            checks.fail("form of the proof", error.to_string());
+            return Ok(checks);
+        }
+    };
+    let leaf = match record {
+        Some(record) => record_leaf(record, &mut checks)?,
+        None => proof.extra.clone().ok_or_else(|| {
+            CliError::usage(format!("{} does not carry the record it is about", path.display()))
+                .hint("give it with --record FILE: `stele log get INDEX -o json` writes one")
+        })?,
+    };
+    match proof.verify(leaf_hash(&leaf), &keys.verifier()) {
+        Ok(checkpoint) => {
+            checks.ok("checkpoint signature", keys.label());
+            checks.ok(
+                "inclusion of the leaf",
+                format!(
+                    "record {} in checkpoint {} of {}",
+                    proof.index, checkpoint.size, checkpoint.origin
+                ),
+            );
+        }
+        Err(error) => checks.fail("inclusion of the leaf", chain(&error)),
+    }
+    match Header::decode(&leaf) {
+        Ok(header) => checks.ok(
+            "leaf is a record header",
+            format!("{} of source {} seq {}", header.kind, header.source, header.seq),
+        ),
+        Err(error) => checks.warn("leaf is a record header", format!("no: {error}")),
+    }
+    Ok(checks)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// The leaf in a file: the JSON of `stele log get`, whose payload is checked too, or the bytes.
+fn record_leaf(path: &Path, checks: &mut Checks) -> Result<Vec<u8>, CliError> {
+    const WHAT: &str = "payload opens the leaf's commitment";
+    let bytes = std::fs::read(path).map_err(|e| cannot_read(path, &e))?;
+    if bytes.first() != Some(&b'{') {
+        return Ok(bytes);
+    }
+    let event: RecordEvent = serde_json::from_slice(&bytes)
+        .map_err(|e| CliError::usage(format!("{} holds no record: {e}", path.display())))?;
+    let view = RecordView { event };
+    let leaf = view.leaf()?;
+    let salt = view.event.stelesalt.as_deref().map(|salt| receipts::bytes(salt, "the salt"));
+    let salt = salt.transpose()?.and_then(|salt| salt.try_into().ok()).map(Salt::from_bytes);
+    match (salt, view.payload()?, Header::decode(&leaf)) {
+        (Some(salt), Some(payload), Ok(header)) => {
+            if Commitment::new(&salt, &payload) == header.commitment {
+                checks.ok(WHAT, format!("{} bytes", grouped(payload.len() as u64)));
+            } else {
+                checks.fail(WHAT, "it does not: the payload is another one");
+            }
+        }
+        _ => checks.warn(WHAT, "not checked: the file has no payload or salt"),
+    }
+    Ok(leaf)
+}

@@ -1,0 +1,187 @@
+//! The data directory of `stele up`.
+//!
+//! ```text
+//! DIR/log/               the ledger's objects
+//! DIR/keys/log.key       private key of the log, for its owner's eyes only
+//! DIR/keys/log.pub       its public keys, to be handed out
+//! DIR/keys/admin.token   token of the owner
+//! DIR/keys/tokens        further tokens (SHA-256 only), written by hand
+//! DIR/keys/append.key    key of the source of appended events
+//! DIR/state/             the views; may be deleted, they are rebuilt
+//! DIR/sources/NAME/      key and spool of each recorder or import
+//! ```
+//!
+//! Invariant: a directory becomes a ledger only by [`DataDir::create`]; a mistyped path never
+//! gives a new and empty log where an old one was meant.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use stele_ledger::LogKey;
+use stele_server::{Token, TokenFile, Tokens};
+use stele_store::random_bytes;
+
+use crate::error::CliError;
+
+/// A data directory.
+#[derive(Debug, Clone)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// The directory at `root`, whatever it holds.
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The directory at `root`, which must hold a ledger.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn existing(root: impl Into<PathBuf>) -> Result<Self, CliError> {
+        let dir = Self::new(root);
+        if dir.has_ledger() {
+            return Ok(dir);
+        }
+        let shown = dir.root.display();
+        Err(CliError::usage(format!("there is no ledger in {shown}"))
+            .hint("`stele up --data DIR` makes one; `stele demo` shows one"))
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the ledger's objects are.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// Where the views are.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// Where the source of this name lives.
+    pub(crate) fn source(&self, name: &str) -> PathBuf {
+        self.root.join("sources").join(name)
+    }
+
+    /// The file with the owner's token.
+    pub(crate) fn admin_token(&self) -> PathBuf {
+        self.key("admin.token")
+    }
+
+    /// The file with the log's public keys.
+    pub(crate) fn public_keys(&self) -> PathBuf {
+        self.key("log.pub")
+    }
+
+    /// The key of the source of appended events.
+    pub(crate) fn append_key(&self) -> PathBuf {
+        self.key("append.key")
+    }
+
+    fn key(&self, name: &str) -> PathBuf {
+        self.root.join("keys").join(name)
+    }
+
+    /// Whether a ledger was made here.
+    pub(crate) fn has_ledger(&self) -> bool {
+        self.log().join("objects/ledger/log-info").is_file()
+    }
+
+    /// Makes directories, log key, public keys and the owner's token, as far as they are missing.
+    ///
+    /// # Errors
+    /// When something can't be written, or a ledger is here whose key is not.
+    pub(crate) fn create(&self) -> Result<LogKey, CliError> {
+        for dir in [&self.root, &self.root.join("keys"), &self.log()] {
+            private_dir(dir).map_err(|e| cannot("create", dir, &e))?;
+        }
+        let path = self.key("log.key");
+        if !path.is_file() {
+            if self.has_ledger() {
+                return Err(CliError::failed(format!(
+                    "{} holds a ledger, but its key {} is missing",
+                    self.root.display(),
+                    path.display()
+                ))
+                .hint("restore the key from a backup; no other key can continue this log"));
+            }
+            let origin = format!("stele/{}", hex::encode(random_bytes::<8>()));
+            let key = LogKey::generate(&origin).map_err(CliError::failed)?;
+            key.save(&path).map_err(CliError::failed)?;
+        }
+        let key = self.log_key()?;
+        let public = key.public_text().map_err(CliError::failed)?;
+        let path = self.public_keys();
+        if fs::read_to_string(&path).ok().as_deref() != Some(&public) {
+            fs::write(&path, public).map_err(|e| cannot("write", &path, &e))?;
+        }
+        self.make_admin_token()?;
+        Ok(key)
+    }
+
+    /// The log's private key.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(crate) fn log_key(&self) -> Result<LogKey, CliError> {
+        LogKey::load(&self.key("log.key")).map_err(|e| {
+            CliError::failed(format!("cannot read the log's key: {e}"))
+                .hint("run this as the user that runs `stele up`")
+        })
+    }
+
+    fn make_admin_token(&self) -> Result<(), CliError> {
+        let path = self.admin_token();
+        if path.is_file() {
+            return Ok(());
+        }
+        let write = || {
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            writeln!(file, "{}", Token::generate().reveal())?;
+            file.sync_all()
+        };
+        write().map_err(|e| cannot("write", &path, &e))
+    }
+
+    /// Who may use the API: the owner, and whom the token file names.
+    ///
+    /// # Errors
+    /// When a file can't be read or has a faulty entry.
+    pub(crate) fn tokens(&self) -> Result<Tokens, CliError> {
+        let path = self.admin_token();
+        let text = fs::read_to_string(&path).map_err(|e| cannot("read", &path, &e))?;
+        if text.trim().len() < TOKEN_CHARS_MIN {
+            return Err(CliError::usage(format!("{} holds no token", path.display()))
+                .hint("remove the file; the next start makes a new one"));
+        }
+        let admin = Tokens::admin(&Token::from_text(&text));
+        let path = self.key("tokens");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(admin),
+            Err(e) => return Err(cannot("read", &path, &e)),
+        };
+        let faulty = |e| CliError::usage(format!("{}: {e}", path.display()));
+        let more = Tokens::new(&TokenFile::parse(&text).map_err(faulty)?).map_err(faulty)?;
+        Ok(admin.and(more))
+    }
+}
+
+/// A token that is shorter was not made by stele, and can be guessed.
+const TOKEN_CHARS_MIN: usize = 32;
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
+    CliError::failed(format!("cannot {what} {}: {error}", path.display()))
+}

@@ -1,0 +1,287 @@
+//! The log as `stele log` and `stele verify` read it: through a server, or from a directory that
+//! no server has open.
+//!
+//! Invariant: what comes from either is checked the same way. Without a pinned key the log's own
+//! keys are used, and whoever prints the result says so.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use stele_ledger::{Ledger, LedgerError, LogInfo, ReadError, Reader};
+use stele_merkle::tile::{TileKind, TilePath};
+use stele_merkle::{Hash, LeafIndex, OpenedCheckpoint, TlogProof, TreeSize};
+use stele_server::api::{self, ConsistencyProof, RecordEvent};
+use stele_store::{DiskStore, StoreError};
+
+use crate::app::{App, ConnectArgs};
+use crate::client::{Client, Query};
+use crate::data_dir::DataDir;
+use crate::error::CliError;
+use crate::keys::LogKeys;
+use crate::receipts;
+
+/// Where the log is read from.
+pub(crate) enum LogView {
+    /// A server.
+    Server(Client),
+    /// A directory.
+    Directory(Directory),
+}
+
+/// A directory with a ledger, open for reading.
+pub(crate) struct Directory {
+    reader: Reader,
+    /// Keys that the person gave; the directory's own are worth less.
+    pinned: LogKeys,
+    own: LogKeys,
+}
+
+/// A record as the API gives it.
+pub(crate) struct RecordView {
+    /// The record.
+    pub(crate) event: RecordEvent,
+}
+
+/// A checkpoint with what was checked about it.
+pub(crate) struct Opened {
+    /// The checkpoint and who signed it.
+    pub(crate) signed: OpenedCheckpoint,
+    /// The keys it was checked with.
+    pub(crate) keys: LogKeys,
+    /// The keys were pinned, and not taken from the log itself.
+    pub(crate) pinned: bool,
+}
+
+impl LogView {
+    /// The log in `data` if it is given, else behind the server that the flags name.
+    ///
+    /// # Errors
+    /// When there is no such log.
+    pub(crate) fn open(
+        app: &App,
+        data: Option<&Path>,
+        connect: &ConnectArgs,
+    ) -> Result<Self, CliError> {
+        match data {
+            None => Ok(Self::Server(app.client(connect)?.0)),
+            Some(data) => {
+                let key = connect.key.as_deref().map(LogKeys::from_argument).transpose()?;
+                let dir = DataDir::existing(data)?;
+                Directory::open(&dir, key.unwrap_or_default()).map(Self::Directory)
+            }
+        }
+    }
+
+    /// The newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(crate) async fn checkpoint_note(&self) -> Result<String, CliError> {
+        match self {
+            Self::Server(client) => {
+                let bytes = client.bytes("checkpoint", &Query::new()).await?;
+                String::from_utf8(bytes.to_vec())
+                    .map_err(|_| CliError::failed("the server's checkpoint is not UTF-8"))
+            }
+            Self::Directory(dir) => dir.checkpoint_note(),
+        }
+    }
+
+    /// Checks a checkpoint.
+    ///
+    /// # Errors
+    /// A tampering error if its signatures do not hold.
+    pub(crate) async fn open_checkpoint(&self, note: &str) -> Result<Opened, CliError> {
+        let (pinned, keys) = match self {
+            Self::Server(client) if client.keys().is_empty() => {
+                let info: api::LogInfo = client.json("v1/log", &Query::new()).await?;
+                (false, LogKeys::from_texts(&info.verifier_keys)?)
+            }
+            Self::Server(client) => (true, client.keys().clone()),
+            Self::Directory(dir) if dir.pinned.is_empty() => (false, dir.own.clone()),
+            Self::Directory(dir) => (true, dir.pinned.clone()),
+        };
+        let signed = keys
+            .verifier()
+            .open_signed(note.as_bytes())
+            .map_err(|e| CliError::tampered(format!("the checkpoint does not verify: {e}")))?;
+        Ok(Opened { signed, keys, pinned })
+    }
+
+    /// A record.
+    ///
+    /// # Errors
+    /// When there is none, or what is stored is not what was signed.
+    pub(crate) async fn record(&self, index: u64) -> Result<RecordView, CliError> {
+        let event = match self {
+            Self::Server(client) => {
+                client.json(&format!("v1/log/records/{index}"), &Query::new()).await?
+            }
+            Self::Directory(dir) => {
+                let stored = dir.reader.read(LeafIndex(index)).map_err(read_error)?;
+                stele_server::record_event(&stored, false)
+            }
+        };
+        Ok(RecordView { event })
+    }
+
+    /// The inclusion proof of a record in the newest checkpoint.
+    ///
+    /// # Errors
+    /// When the record is not under it.
+    pub(crate) async fn proof(&self, index: u64) -> Result<TlogProof, CliError> {
+        match self {
+            Self::Server(client) => {
+                let query: Query = vec![("index", index.to_string())];
+                let bytes = client.bytes("v1/log/proof", &query).await?;
+                let text = std::str::from_utf8(&bytes)
+                    .map_err(|_| CliError::failed("the server's proof is not UTF-8"))?;
+                TlogProof::parse(text)
+                    .map_err(|e| CliError::tampered(format!("the server's proof: {e}")))
+            }
+            Self::Directory(dir) => dir.proof(index),
+        }
+    }
+
+    /// The proof that the tree of `old` is a prefix of that of `new`.
+    ///
+    /// # Errors
+    /// When the log is not that large.
+    pub(crate) async fn consistency(
+        &self,
+        old: TreeSize,
+        new: TreeSize,
+    ) -> Result<Vec<Hash>, CliError> {
+        match self {
+            Self::Server(client) => {
+                let query: Query = vec![("old", old.to_string()), ("new", new.to_string())];
+                let proof: ConsistencyProof = client.json("v1/log/consistency", &query).await?;
+                receipts::hashes(&proof.hashes)
+            }
+            Self::Directory(dir) => dir.reader.consistency_proof(old, new).map_err(read_error),
+        }
+    }
+
+    /// A tile or an entry bundle.
+    ///
+    /// # Errors
+    /// When the log has none such.
+    pub(crate) async fn tile(&self, path: TilePath) -> Result<Bytes, CliError> {
+        match self {
+            Self::Server(client) => client.bytes(&path.to_string(), &Query::new()).await,
+            Self::Directory(dir) => {
+                let (index, width) = (path.index(), path.width());
+                let bytes = match path.kind() {
+                    TileKind::Hashes(level) => dir.reader.hash_tile(level, index, width),
+                    TileKind::Entries => dir.reader.entry_bundle(index, width),
+                };
+                bytes.map(Bytes::from).map_err(read_error)
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// Opens the ledger in `dir` for reading.
+    ///
+    /// # Errors
+    /// When there is none, or what is stored contradicts what was signed.
+    pub(crate) fn open(dir: &DataDir, pinned: LogKeys) -> Result<Self, CliError> {
+        let store = DiskStore::open_read_only(dir.log()).map_err(store_error)?;
+        let store = Arc::new(store);
+        let info = LogInfo::load(&*store).map_err(ledger_error)?;
+        let own = LogKeys::from_texts(&info.keys)?;
+        let keys = if pinned.is_empty() { &own } else { &pinned };
+        let reader = Ledger::open_read_only(store, &keys.verifier()).map_err(ledger_error)?;
+        Ok(Self { reader, pinned, own })
+    }
+
+    /// What reads the records.
+    pub(crate) const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn checkpoint_note(&self) -> Result<String, CliError> {
+        match self.reader.signed_checkpoint() {
+            Some(checkpoint) => Ok(checkpoint.note.clone()),
+            None => Err(CliError::failed("no signed checkpoint lies beside the records")
+                .hint("start `stele up` on this directory once; it signs one")),
+        }
+    }
+
+    fn proof(&self, index: u64) -> Result<TlogProof, CliError> {
+        let checkpoint = self.reader.signed_checkpoint();
+        let checkpoint =
+            checkpoint.filter(|c| c.size.contains(LeafIndex(index))).ok_or_else(|| {
+                CliError::not_found(format!("record {index} is not under a signed checkpoint"))
+            })?;
+        let hashes =
+            self.reader.inclusion_proof(LeafIndex(index), checkpoint.size).map_err(read_error)?;
+        Ok(TlogProof {
+            extra: None,
+            index: LeafIndex(index),
+            hashes,
+            checkpoint_note: checkpoint.note.clone(),
+        })
+    }
+}
+
+impl RecordView {
+    /// The leaf's bytes.
+    ///
+    /// # Errors
+    /// When the answer does not hold them.
+    pub(crate) fn leaf(&self) -> Result<Vec<u8>, CliError> {
+        receipts::bytes(&self.event.steleleaf, "the leaf")
+    }
+
+    /// The payload's bytes; `None` if it was erased.
+    ///
+    /// # Errors
+    /// When the answer does not hold them.
+    pub(crate) fn payload(&self) -> Result<Option<Vec<u8>>, CliError> {
+        match (&self.event.data, &self.event.data_base64) {
+            (Some(json), _) => Ok(Some(json.get().as_bytes().to_vec())),
+            (None, Some(text)) => STANDARD
+                .decode(text)
+                .map(Some)
+                .map_err(|e| CliError::failed(format!("the payload is not base64: {e}"))),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// What went wrong when stored bytes were read.
+pub(crate) fn read_error(error: ReadError) -> CliError {
+    match error {
+        ReadError::Corrupt { .. } => {
+            CliError::tampered(error).hint("`stele fsck --data DIR` checks every byte")
+        }
+        ReadError::OutOfRange { .. } => CliError::not_found(error),
+        other => CliError::failed(other),
+    }
+}
+
+/// What went wrong when a ledger was opened.
+pub(crate) fn ledger_error(error: LedgerError) -> CliError {
+    match error {
+        LedgerError::Corrupt { .. } => {
+            CliError::tampered(error).hint("`stele fsck --data DIR` checks every byte")
+        }
+        LedgerError::Store(error) => store_error(error),
+        other => CliError::failed(other),
+    }
+}
+
+/// What went wrong with the store.
+pub(crate) fn store_error(error: StoreError) -> CliError {
+    let locked = matches!(error, StoreError::Locked { .. });
+    let error = CliError::failed(error);
+    if locked {
+        return error.hint("`stele up` has it open: ask that server instead of using --data");
+    }
+    error
+}

@@ -32,6 +32,11 @@ pub(crate) struct RoomyBody<'a> {
 }
 
 impl BodyRoom {
+    /// Bytes that may still come before requests have to wait.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.0.available_permits() * ROOM_BYTES
+    }
+
     /// Reads a body of at most `limit` bytes.
     pub(crate) async fn read(
         &self,

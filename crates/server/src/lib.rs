@@ -20,6 +20,7 @@ mod filter;
 mod intake;
 mod ledger_error;
 pub mod limits;
+mod metered;
 mod metrics;
 mod params;
 mod points;
@@ -30,5 +31,6 @@ mod views;
 
 pub use auth::{AuthError, Scope, Token, TokenEntry, TokenFile, Tokens};
 pub use error::{ApiError, ErrorBody, ErrorKind};
+pub use metered::MeteredStore;
 pub use routes::{openapi, record_event};
 pub use server::{ServeError, Server, ServerOptions, ServerParts};

@@ -54,10 +54,10 @@ pub const FOLD_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const QUERIES_AT_ONCE_MAX: usize = 32;
 
 /// Events that a subscriber may be behind in memory before the server waits for it.
-pub const WATCH_BUFFER_EVENTS_MAX: usize = 256;
+pub const WATCH_BUFFER_EVENTS_MAX: usize = 64;
 
 /// Changes that a subscription reads at once.
-pub const WATCH_BATCH_CHANGES: usize = 256;
+pub const WATCH_BATCH_CHANGES: usize = 64;
 
 /// How long a subscriber may leave its connection unread before it is cut off.
 pub const WATCH_SLOW_READER_MAX: Duration = Duration::from_secs(30);

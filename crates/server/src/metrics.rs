@@ -57,6 +57,8 @@ pub(crate) struct Metrics {
     pub(crate) append_duration: Histogram,
     append_rejected: Family<Reason, Counter>,
     pub(crate) fold_lag: Gauge,
+    pub(crate) queue_free: Gauge,
+    pub(crate) bodies_free: Gauge,
     query_duration: Family<Query, Histogram>,
     invariants: Family<InvariantId, Counter>,
     requests: Family<RequestLabels, Counter>,
@@ -71,7 +73,7 @@ impl fmt::Debug for Metrics {
 }
 
 /// 0.5 ms to about 16 s.
-fn seconds() -> Histogram {
+pub(crate) fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.0, 16))
 }
 
@@ -85,6 +87,8 @@ impl Metrics {
             append_duration: seconds(),
             append_rejected: Family::default(),
             fold_lag: Gauge::default(),
+            queue_free: Gauge::default(),
+            bodies_free: Gauge::default(),
             query_duration: Family::new_with_constructor(seconds),
             invariants: Family::default(),
             requests: Family::default(),
@@ -120,6 +124,16 @@ impl Metrics {
             "stele_state_index_lag_records",
             "Records that the views have not taken in yet",
             self.fold_lag.clone(),
+        );
+        r.register(
+            "stele_log_queue_free_bytes",
+            "Bytes of appends that may come before appends have to wait",
+            self.queue_free.clone(),
+        );
+        r.register(
+            "stele_http_bodies_free_bytes",
+            "Bytes of request bodies that may come before requests have to wait",
+            self.bodies_free.clone(),
         );
         r.register(
             "stele_query_duration_seconds",

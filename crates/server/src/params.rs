@@ -1,9 +1,9 @@
-//! Query parameters: typed, and refused where unknown.
+//! Parameters in the query, and parts of the path: typed, and refused where unknown.
 //!
 //! Invariant: a parameter that the route does not know is an error that names it, never ignored;
 //! a misspelt filter would otherwise give a confident wrong answer.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,21 @@ where
                 let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
                 Err(ApiError::invalid(format!("query parameters: {cause}")))
             }
+        }
+    }
+}
+
+/// A part of the path, decoded.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(segment)) => Ok(Self(segment)),
+            Err(_) => Err(ApiError::invalid("the path is not UTF-8")),
         }
     }
 }

@@ -7,7 +7,6 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use stele_ledger::{Ledger, ReadError};
 use stele_state::{FoldRecord, Point, State, StateError};
@@ -173,8 +172,6 @@ impl Follower {
             blocking(move || fold(&ledger, &state, size))
                 .await
                 .map_err(|_| FollowError::Panicked)??;
-            // Questions and stopping get their turn between two batches.
-            sleep(Duration::ZERO).await;
         }
         Ok(())
     }

@@ -115,6 +115,8 @@ pub(super) async fn metrics(
     metrics.tree_size.set(gauge(app.ledger.checkpoint().size.0));
     metrics.checkpoint_age.set(checkpoint_age(&app).as_secs_f64());
     metrics.fold_lag.set(gauge(fold_lag(&app)));
+    metrics.queue_free.set(gauge(app.ledger.queue_bytes_free() as u64));
+    metrics.bodies_free.set(gauge(app.bodies.free_bytes() as u64));
     for invariant in Invariant::ALL {
         metrics.invariant(invariant.id(), invariant.violations());
     }

@@ -5,7 +5,7 @@
 mod params;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ use crate::api::{
 use crate::context::{App, Context};
 use crate::convert::{at, coverage_item, gaps, history_item, stretch};
 use crate::error::{ApiError, ErrorBody, ErrorKind};
-use crate::params::{NoParams, Params};
+use crate::params::{NoParams, Params, Segment};
 use crate::points::parse;
 use params::{
     ClusterParams, CoverageParams, DiffParams, HistoryParams, IpParams, ObjectsParams, since_filter,
@@ -248,7 +248,7 @@ pub(super) async fn diff(
 )]
 pub(super) async fn ip(
     State(app): State<App>,
-    Path(address): Path<String>,
+    Segment(address): Segment,
     Params(params): Params<IpParams>,
 ) -> Result<Json<IpAnswer>, ApiError> {
     let point = |text: &Option<String>| text.as_deref().map(|t| parse(&app, t)).transpose();

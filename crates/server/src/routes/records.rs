@@ -1,6 +1,6 @@
 //! Single records, as CloudEvents.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -19,7 +19,7 @@ use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::ledger_error::read_error;
-use crate::params::{Params, flag};
+use crate::params::{Params, Segment, flag};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -46,7 +46,7 @@ pub(super) struct RecordParams {
 )]
 pub(super) async fn record(
     State(app): State<App>,
-    Path(index): Path<String>,
+    Segment(index): Segment,
     Params(RecordParams { proof, base64 }): Params<RecordParams>,
 ) -> Result<Response, ApiError> {
     let index: u64 = index

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use stele_merkle::tile::{TileKind, TilePath};
@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::ApiError;
 use crate::ledger_error::read_error;
-use crate::params::{NoParams, Params};
+use crate::params::{NoParams, Params, Segment};
 
 /// How long a cache may keep a checkpoint.
 const CHECKPOINT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
@@ -53,7 +53,7 @@ pub(super) async fn checkpoint(
 )]
 pub(super) async fn tile(
     State(app): State<App>,
-    Path(path): Path<String>,
+    Segment(path): Segment,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Response, ApiError> {
     let path = TilePath::parse(&format!("tile/{path}")).map_err(|e| absent(&e))?;

@@ -156,6 +156,9 @@ async fn unknown_parameters_routes_and_methods() {
         ("/v1/watch?from_index=1&since=2h", "from_index"),
         ("/v1/log/records/x", "index"),
         ("/v1/log/records/-1", "index"),
+        ("/v1/log/records/%ff", "UTF-8"),
+        ("/v1/ip/%ff%fe", "UTF-8"),
+        ("/v1/objects?type=%ff%fe&at=%00", "no"),
         ("/v1/log/proof?index=1&size=2", "size"),
     ] {
         let response = server.get(path).send().await.unwrap();

@@ -38,6 +38,8 @@ async fn health_and_metrics() {
         "stele_query_duration_seconds_count{query=\"clusters\"} 1",
         "stele_invariant_violations_total{id=\"L1\"} 0",
         "stele_build_info{version=",
+        "stele_log_queue_free_bytes ",
+        "stele_store_request_duration_seconds_count{op=\"put_new\",backend=\"memory\",outcome=\"ok\"}",
         "stele_http_requests_total{route=\"/v1/clusters\",method=\"Get\",status=\"200\"} 1",
     ] {
         assert!(metrics.contains(line), "{line:?} is not in\n{metrics}");

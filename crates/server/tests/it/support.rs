@@ -16,7 +16,7 @@ use stele_record::{
     PayloadType, Seq, SourceId, SourceKey, Submission, SubmittedRecord,
 };
 use stele_server::{
-    Scope, Server, ServerOptions, ServerParts, Token, TokenEntry, TokenFile, Tokens,
+    MeteredStore, Scope, Server, ServerOptions, ServerParts, Token, TokenEntry, TokenFile, Tokens,
 };
 use stele_state::State;
 use stele_store::{Clock, MemoryStore, Store, SystemClock};
@@ -41,7 +41,10 @@ pub(crate) const AGENT_SEED: u8 = 7;
 impl TestServer {
     pub(crate) async fn start() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let mut registry = Registry::default();
+        let store = Arc::new(MemoryStore::new());
+        let store = MeteredStore::new(store, "memory", clock.clone(), &mut registry);
+        let store: Arc<dyn Store> = Arc::new(store);
         let key = LogKey::generate("log.example/test").unwrap();
         let ledger = Ledger::create(store, &key, clock.clone(), LedgerOptions::default()).unwrap();
         let (admin, reader, agent) = (Token::generate(), Token::generate(), Token::generate());
@@ -64,7 +67,7 @@ impl TestServer {
             clock,
             tokens: Tokens::admin(&admin).and(Tokens::new(&file).unwrap()),
             append_key: Some(source_key(99)),
-            registry: Registry::default(),
+            registry,
             options: ServerOptions { append_name: "append".to_owned(), ..Default::default() },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -7,5 +7,7 @@
 //!
 //! Invariant: what was missed is in a gap record; nothing is made up to fill a hole.
 
+pub mod import;
 pub mod kube;
 pub mod redact;
+mod text;

@@ -1,6 +1,8 @@
 //! The list and watch machine against a server that expires, disconnects, refuses and lies, and
 //! against kills of the recorder itself.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod fake;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,9 @@ use tokio::time::{sleep, timeout};
 
 /// Everything that was delivered, in order.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<BTreeMap<(Boot, Seq), (Header, Vec<u8>)>>>);
+struct Log(Arc<Mutex<BTreeMap<(Boot, Seq), Record>>>);
+
+type Record = (Header, Vec<u8>);
 
 impl Deliver for Log {
     async fn deliver(&self, submission: Submission) -> Result<Delivered, DeliverError> {

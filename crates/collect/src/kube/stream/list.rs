@@ -13,6 +13,7 @@ use super::{Next, Stream, escape};
 use crate::kube::PAGE_BYTES_MAX;
 use crate::kube::http::{HttpError, get};
 use crate::kube::metrics::RecorderMetrics;
+use crate::text::describe;
 
 /// Most objects that a page is made to hold when continue tokens expire.
 const PAGE_LIMIT_MAX: u32 = 20_000;
@@ -49,7 +50,9 @@ impl Stream {
                     head.metadata.resource_version.into_owned(),
                     head.metadata.next.filter(|token| !token.is_empty()),
                 ),
-                Err(e) => return Ok(unreadable(format!("a list page cannot be read: {e}"))),
+                Err(e) => {
+                    return Ok(unreadable(format!("a list page cannot be read: {}", describe(&e))));
+                }
             };
             if rv.is_empty() {
                 return Ok(unreadable("the list has no resourceVersion".to_owned()));

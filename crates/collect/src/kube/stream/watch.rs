@@ -15,6 +15,7 @@ use super::{Next, Stream, escape};
 use crate::kube::http::{HttpError, Line, Lines, open};
 use crate::kube::metrics::RecorderMetrics;
 use crate::kube::{WATCH_LINE_BYTES_MAX, WATCH_SECONDS_MAX};
+use crate::text::describe;
 
 /// A watch that has shown nothing for so long after it was opened has been resumed: a server that
 /// can't resume says so at once.
@@ -119,7 +120,9 @@ impl Stream {
     async fn line(&mut self, raw: Bytes, settled: &mut bool) -> Result<Next, SourceError> {
         let line: WatchLine<'_> = match serde_json::from_slice(&raw) {
             Ok(line) => line,
-            Err(e) => return Ok(unreadable(format!("a watch line cannot be read: {e}"))),
+            Err(e) => {
+                return Ok(unreadable(format!("a watch line cannot be read: {}", describe(&e))));
+            }
         };
         if line.kind == "ERROR" {
             let code = line.object.code.unwrap_or(0);

@@ -30,6 +30,7 @@ mod recorder_metrics;
 mod recorders;
 mod resolved;
 mod resources;
+mod scope;
 mod signals;
 mod sse;
 mod table;

@@ -1,3 +1,5 @@
+//! The columns of tables, kind by kind.
+
 use serde_json::json;
 
 use super::*;

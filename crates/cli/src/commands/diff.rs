@@ -8,12 +8,12 @@ use stele_server::api::{Answer, ChangeKind, DiffItem, VersionSeen};
 use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs, StretchArgs};
 use crate::client::Query;
-use crate::commands::get::scope;
 use crate::error::{CliError, Exit, Outcome};
 use crate::output;
 use crate::point;
 use crate::resolved::Resolved;
 use crate::resources;
+use crate::scope::Scope;
 use crate::when::rfc3339;
 
 /// Arguments of `stele diff`.
@@ -69,14 +69,14 @@ pub(crate) async fn run(app: &App, args: &DiffArgs) -> Outcome {
     let mut query: Query = vec![("since", since)];
     let until = point::optional(app, args.stretch.until.as_ref())?;
     query.extend(until.map(|until| ("until", until)));
-    if let Some(what) = &args.what {
-        let (kind, name) = resources::type_or_pair(what)?;
-        query.push(("type", kind.to_owned()));
-        query.extend(name.map(|name| ("name", name.to_owned())));
-    }
+    let what = args.what.as_deref().map(resources::type_or_pair).transpose()?;
+    let kind = what.map(|(kind, _)| kind);
+    query.extend(kind.map(|kind| ("type", kind.to_owned())));
+    query.extend(what.and_then(|(_, name)| name).map(|name| ("name", name.to_owned())));
     query.extend(args.selector.clone().map(|selector| ("selector", selector)));
     let (client, context) = app.client(&args.connect)?;
-    scope(&mut query, &args.namespace, &args.cluster, &context);
+    let scope = Scope { namespace: &args.namespace, cluster: &args.cluster, context: &context };
+    scope.add(&client, kind, &mut query).await?;
     let answer: Answer<DiffItem> = client.json("v1/diff", &query).await?;
     let resolved = Resolved::from(&answer);
     resolved.note(app);

@@ -14,6 +14,7 @@ use crate::output::{self, Output};
 use crate::point;
 use crate::resolved::Resolved;
 use crate::resources::{self, Wanted};
+use crate::scope::Scope;
 use crate::table::Table;
 
 /// Arguments of `stele get`.
@@ -122,26 +123,14 @@ impl Ask<'_> {
         query.extend(pinned.map(|index| ("known_at", index.to_string())));
         query.extend(name.map(|name| ("name", name.to_owned())));
         query.extend(self.args.selector.clone().map(|selector| ("selector", selector)));
-        scope(&mut query, &self.args.namespace, &self.args.cluster, self.context);
+        let scope = Scope {
+            namespace: &self.args.namespace,
+            cluster: &self.args.cluster,
+            context: self.context,
+        };
+        scope.add(client, Some(kind), &mut query).await?;
         client.json("v1/objects", &query).await
     }
-}
-
-/// Adds namespace and cluster to a question.
-pub(crate) fn scope(
-    query: &mut Query,
-    namespace: &NamespaceArgs,
-    cluster: &ClusterArgs,
-    context: &Context,
-) {
-    if namespace.all_namespaces {
-        query.push(("all", String::from("true")));
-    } else {
-        let default = || context.namespace.clone().unwrap_or_else(|| String::from("default"));
-        query.push(("namespace", namespace.namespace.clone().unwrap_or_else(default)));
-    }
-    let cluster = cluster.cluster.clone().or_else(|| context.cluster.clone());
-    query.extend(cluster.map(|cluster| ("cluster", cluster)));
 }
 
 fn merge(so_far: Option<Answer<ObjectItem>>, next: Answer<ObjectItem>) -> Answer<ObjectItem> {

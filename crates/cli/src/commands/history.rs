@@ -7,12 +7,12 @@ use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs, StretchArgs};
 use crate::client::Query;
 use crate::commands::diff::change_word;
-use crate::commands::get::scope;
 use crate::error::{CliError, Exit, Outcome};
 use crate::output::{self, Plain};
 use crate::point;
 use crate::resolved::Resolved;
 use crate::resources;
+use crate::scope::Scope;
 use crate::table::Table;
 use crate::when::rfc3339;
 
@@ -54,7 +54,8 @@ pub(crate) async fn run(app: &App, args: &HistoryArgs) -> Outcome {
         query.push(("objects", String::from("true")));
     }
     let (client, context) = app.client(&args.connect)?;
-    scope(&mut query, &args.namespace, &args.cluster, &context);
+    let scope = Scope { namespace: &args.namespace, cluster: &args.cluster, context: &context };
+    scope.add(&client, Some(kind), &mut query).await?;
     let answer: Answer<HistoryItem> = client.json("v1/history", &query).await?;
     let resolved = Resolved::from(&answer);
     resolved.note(app);

@@ -16,7 +16,7 @@ use crate::output::{self, Plain};
 use crate::point;
 use crate::resolved::Resolved;
 use crate::table::Table;
-use crate::when::rfc3339;
+use crate::when::{grouped, rfc3339};
 
 /// Arguments of `stele ip`.
 #[derive(Debug, Args)]
@@ -113,14 +113,19 @@ fn table(app: &App, answer: &IpAnswer) -> Result<(), CliError> {
         "SHARE",
         "UID",
     ]);
-    for item in &answer.items {
+    // For an instant the likeliest comes first; over a stretch people read along the time.
+    let mut items: Vec<_> = answer.items.iter().collect();
+    if answer.time.since.is_some() {
+        items.sort_by_key(|item| item.from);
+    }
+    for item in items {
         table.row(row(item));
     }
     table.lines().try_for_each(|line| app.ui.line(&line))?;
     if answer.unaddressed_count > 0 {
         app.ui.warn(&format!(
-            "{} pods ran then of which no address is known; each may have had this one",
-            answer.unaddressed_count
+            "pods that ran then and of which no address is known: {}; each may have had this one",
+            grouped(answer.unaddressed_count)
         ));
     }
     Ok(())

@@ -16,12 +16,12 @@ use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs};
 use crate::client::{Client, Query};
 use crate::commands::diff::change_word;
-use crate::commands::get::scope;
 use crate::error::{CliError, Exit, Outcome};
 use crate::output;
 use crate::point;
 use crate::resolved::describe;
 use crate::resources;
+use crate::scope::Scope;
 use crate::sse::{Event, Parser};
 use crate::when::rfc3339;
 
@@ -79,18 +79,18 @@ const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
     let mut query = Query::new();
-    if let Some(what) = &args.what {
-        let (kind, name) = resources::type_or_pair(what)?;
-        query.push(("type", kind.to_owned()));
-        query.extend(name.map(|name| ("name", name.to_owned())));
-    }
+    let what = args.what.as_deref().map(resources::type_or_pair).transpose()?;
+    let kind = what.map(|(kind, _)| kind);
+    query.extend(kind.map(|kind| ("type", kind.to_owned())));
+    query.extend(what.and_then(|(_, name)| name).map(|name| ("name", name.to_owned())));
     query.extend(args.selector.clone().map(|selector| ("selector", selector)));
     if args.output == WatchOutput::Jsonl {
         query.push(("objects", String::from("true")));
     }
     let since = point::optional(app, args.since.as_ref())?;
     let (client, context) = app.client(&args.connect)?;
-    scope(&mut query, &args.namespace, &args.cluster, &context);
+    let scope = Scope { namespace: &args.namespace, cluster: &args.cluster, context: &context };
+    scope.add(&client, kind, &mut query).await?;
     let end = if args.until_now {
         Some(client.json::<LogInfo>("v1/log", &Query::new()).await?.size)
     } else {

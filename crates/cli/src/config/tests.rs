@@ -1,3 +1,5 @@
+//! The configuration file, the environment, and which wins.
+
 use super::*;
 
 fn context(server: &str, key: &str) -> Context {

@@ -23,6 +23,7 @@ use crate::config;
 use crate::data_dir::DataDir;
 use crate::delivery::ToLedger;
 use crate::error::{CliError, Exit, Outcome};
+use crate::keys::LogKeys;
 use crate::node::{Node, ServeOptions, Serving};
 use crate::signals::Signals;
 use crate::when::grouped;
@@ -63,7 +64,9 @@ pub(crate) async fn run(app: &App, args: &DemoArgs) -> Outcome {
     };
     if args.tamper {
         node.close().await?;
-        return tamper::show(app, &dir).await;
+        // As a person would: the key was written down before anybody touched the disk.
+        let keys = LogKeys::from_argument(&dir.public_keys().display().to_string())?;
+        return tamper::show(app, &dir, &keys).await;
     }
     let listener = TcpListener::bind(args.listen)
         .await

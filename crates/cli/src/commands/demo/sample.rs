@@ -1,10 +1,12 @@
 //! What there is to see in the demo's data: times, an address that two pods had, a Deployment
 //! that changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use stele_server::api::{Answer, ChangeKind, ClusterItem, DiffItem, Instant, ObjectItem};
+use stele_server::api::{
+    Answer, ChangeKind, ClusterItem, DiffItem, Instant, IpAnswer, ObjectItem, Verdict,
+};
 
 use crate::client::{Client, Query};
 use crate::error::CliError;
@@ -31,30 +33,25 @@ struct Address {
     second: i64,
 }
 
-#[derive(Debug)]
-struct Holder {
-    uid: String,
-    at: i64,
-}
-
 /// Looks for it.
 pub(super) async fn find(client: &Client) -> Result<Sample, CliError> {
     let clusters: Answer<ClusterItem> = client.json("v1/clusters", &Query::new()).await?;
     let stretch = clusters.items.first().and_then(|c| Some((c.first_seen?.0, c.last_seen?.0)));
     let (begin, end) = stretch.ok_or_else(|| CliError::failed("the recording holds no cluster"))?;
-    let mut holders: BTreeMap<String, Vec<Holder>> = BTreeMap::new();
+    let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for step in 1..MOMENTS {
         let at = whole_second(begin + (end - begin) / MOMENTS * step);
         for (ip, uid) in addresses(client, at).await? {
-            let known = holders.entry(ip).or_default();
-            if known.last().is_none_or(|last| last.uid != uid) {
-                known.push(Holder { uid, at });
-            }
+            holders.entry(ip).or_default().insert(uid);
         }
     }
-    let reused = holders.into_iter().find(|(_, holders)| holders.len() > 1);
-    let address =
-        reused.map(|(ip, holders)| Address { ip, first: holders[0].at, second: holders[1].at });
+    let mut address = None;
+    for (ip, _) in holders.iter().filter(|(_, pods)| pods.len() > 1) {
+        address = certain(client, ip, begin, end).await?;
+        if address.is_some() {
+            break;
+        }
+    }
     let deployment = changed_deployment(client, begin, end).await?;
     Ok(Sample { begin, end, address, deployment })
 }
@@ -78,6 +75,37 @@ async fn addresses(client: &Client, at: i64) -> Result<Vec<(String, String)>, Cl
         Some((ip.to_owned(), item.of.uid.clone()))
     };
     Ok(answer.items.iter().filter_map(read).collect())
+}
+
+/// Two moments at which it is certain that different pods had the address.
+async fn certain(
+    client: &Client,
+    ip: &str,
+    begin: i64,
+    end: i64,
+) -> Result<Option<Address>, CliError> {
+    let path = format!("v1/ip/{ip}");
+    let stretch: Query =
+        vec![("since", Instant(begin).to_string()), ("until", Instant(end).to_string())];
+    let mut leases = client.json::<IpAnswer>(&path, &stretch).await?.items;
+    leases.sort_by_key(|lease| lease.reported_from);
+    let mut first: Option<(String, i64)> = None;
+    for lease in leases {
+        let (from, to) = (lease.reported_from.0, lease.reported_to.0);
+        let at = whole_second(from + (to - from) / 2);
+        let moment: Query = vec![("at", Instant(at).to_string())];
+        let answer: IpAnswer = client.json(&path, &moment).await?;
+        if answer.verdict != Verdict::Certain || answer.items[0].of.uid != lease.of.uid {
+            continue;
+        }
+        match first {
+            Some((uid, first)) if uid != lease.of.uid => {
+                return Ok(Some(Address { ip: ip.to_owned(), first, second: at }));
+            }
+            _ => first = Some((lease.of.uid, at)),
+        }
+    }
+    Ok(None)
 }
 
 async fn changed_deployment(
@@ -128,7 +156,7 @@ impl Sample {
                 &[
                     format!("stele ip {ip} --at {}", at(*first)),
                     format!("stele ip {ip} --at {}", at(*second)),
-                    format!("stele ip {ip} --since {} --until {}", at(self.begin), at(self.end)),
+                    format!("stele ip {ip} --since {} --until {}", at(*first), at(*second)),
                 ],
             );
         }

@@ -10,13 +10,14 @@ use crate::checks::Checks;
 use crate::commands::{fsck, verify};
 use crate::data_dir::DataDir;
 use crate::error::{CliError, Exit, Outcome};
+use crate::keys::LogKeys;
 use crate::output::Plain;
 use crate::when::grouped;
 
 /// Shows it. Ends well if both commands notice.
-pub(super) async fn show(app: &App, dir: &DataDir) -> Outcome {
+pub(super) async fn show(app: &App, dir: &DataDir, keys: &LogKeys) -> Outcome {
     app.ui.line("Before:\n")?;
-    let before = ask(app, dir).await?;
+    let before = ask(app, dir, keys).await?;
     if before.iter().any(Checks::failed) {
         return Err(CliError::failed("the demo's ledger is not whole before it was touched"));
     }
@@ -28,7 +29,7 @@ pub(super) async fn show(app: &App, dir: &DataDir) -> Outcome {
         grouped(offset),
         name.display()
     ))?;
-    let after = ask(app, dir).await?;
+    let after = ask(app, dir, keys).await?;
     if after.iter().all(Checks::failed) {
         app.ui.line("\nBoth noticed, and ended with exit code 5: evidence of tampering.")?;
         return Ok(Exit::Done);
@@ -36,13 +37,14 @@ pub(super) async fn show(app: &App, dir: &DataDir) -> Outcome {
     Err(CliError::failed("the changed byte was not noticed"))
 }
 
-async fn ask(app: &App, dir: &DataDir) -> Result<[Checks; 2], CliError> {
+async fn ask(app: &App, dir: &DataDir, keys: &LogKeys) -> Result<[Checks; 2], CliError> {
     let shown = dir.root().display();
-    app.ui.line(&format!("$ stele verify --data {shown}"))?;
-    let verified = verify::directory(app, dir.root(), None, false).await?;
+    let key = dir.public_keys();
+    app.ui.line(&format!("$ stele verify --data {shown} --key {}", key.display()))?;
+    let verified = verify::directory(app, dir.root(), Some(keys.clone()), false).await?;
     verified.print(app, Plain::Table)?;
-    app.ui.line(&format!("\n$ stele fsck --data {shown}"))?;
-    let checked = fsck::check(app, dir, None).await?;
+    app.ui.line(&format!("\n$ stele fsck --data {shown} --key {}", key.display()))?;
+    let checked = fsck::check(app, dir, Some(keys.clone())).await?;
     checked.print(app, Plain::Table)?;
     Ok([verified, checked])
 }

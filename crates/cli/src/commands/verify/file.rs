@@ -15,6 +15,7 @@ use crate::checks::Checks;
 use crate::error::CliError;
 use crate::keys::LogKeys;
 use crate::log_view::RecordView;
+use crate::pins::Pin;
 use crate::receipts;
 use crate::when::grouped;
 
@@ -40,7 +41,7 @@ pub(super) fn verify(
     };
     let begin = input.fill_buf().map_err(|e| cannot_read(path, &e))?;
     if begin.starts_with(PROOF_BEGIN) {
-        return proof(path, input, record, keys);
+        return proof(app, path, input, record, keys);
     }
     if begin.is_empty() {
         return Err(CliError::usage(format!("{} is empty", path.display())));
@@ -78,6 +79,9 @@ fn evidence(
             format!("{} of {}, root {}", report.size, report.origin, report.root),
         );
     }
+    if report.errors.is_empty() {
+        against_pin(app, keys, report.size, &report.root, &mut checks)?;
+    }
     for finding in report.warnings.iter().take(FINDINGS_SHOWN_MAX) {
         checks.warn(line(finding), finding.what.clone());
     }
@@ -92,11 +96,35 @@ fn evidence(
     Ok(checks)
 }
 
+/// A tree of the very size that is pinned must be the pinned one. Trees of other sizes can't be
+/// compared without the log; `stele verify --log` does that.
+fn against_pin(
+    app: &App,
+    keys: &LogKeys,
+    size: u64,
+    root: &str,
+    checks: &mut Checks,
+) -> Result<(), CliError> {
+    let pinned = Pin::of(app.dirs(), keys).read(&keys.verifier())?;
+    let Some(pinned) = pinned.filter(|pinned| pinned.checkpoint.size.0 == size) else {
+        return Ok(());
+    };
+    const WHAT: &str = "same tree as the pinned checkpoint";
+    let own = pinned.checkpoint.root.to_string();
+    if own == root {
+        checks.ok(WHAT, size.to_string());
+    } else {
+        checks.fail(WHAT, format!("root {root}, but {own} is pinned for {size}: a fork"));
+    }
+    Ok(())
+}
+
 fn line(finding: &Finding) -> String {
     format!("line {}", finding.line)
 }
 
 fn proof(
+    app: &App,
     path: &Path,
     input: impl Read,
     record: Option<&Path>,
@@ -132,6 +160,7 @@ fn proof(
                     proof.index, checkpoint.size, checkpoint.origin
                 ),
             );
+            against_pin(app, keys, checkpoint.size.0, &checkpoint.root.to_string(), &mut checks)?;
         }
         Err(error) => checks.fail("inclusion of the leaf", chain(&error)),
     }

@@ -3,6 +3,8 @@
 //! - [`testbed`]: a real Kubernetes control plane on loopback, as a fixture and behind
 //!   `cargo xtask testbed`.
 //! - [`churn`] and [`exact`]: make a cluster change, and write down what it says it holds.
+//! - [`tidy`]: what the compiler does not check about the repository.
+//! - [`suite`] and [`not_run`]: `cargo xtask test`.
 //! - [`go`]: programs built from the Go modules under `testbed/`.
 //!
 //! Nothing here is part of the product, and no crate depends on it outside of its tests.
@@ -11,7 +13,10 @@ pub mod churn;
 pub mod exact;
 pub mod go;
 pub mod kube_http;
+pub mod not_run;
 pub mod places;
 pub mod progress;
 pub mod random;
+pub mod suite;
 pub mod testbed;
+pub mod tidy;

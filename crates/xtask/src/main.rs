@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::churn::ChurnOptions;
 use xtask::exact::{Sampler, SamplerOptions};
 use xtask::progress::Progress;
+use xtask::suite::{self, SuiteOptions, Verdict};
 use xtask::testbed::{Testbed, TestbedError, TestbedOptions, run_audit_sink};
 use xtask::{churn as churning, go, places};
 
@@ -26,6 +27,34 @@ enum Chore {
     Testbed(TestbedChore),
     /// Make a cluster change: many kinds of objects created, changed and deleted.
     Churn(ChurnChore),
+    /// Everything that must hold: format, clippy, dependencies, tidy, all tests, test bed included.
+    ///
+    /// Exit code 0: everything was run and holds. 1: something does not hold. 3: what was run holds,
+    /// but something was not run.
+    Test {
+        /// Fail where the test bed cannot be built.
+        #[arg(long)]
+        testbed_required: bool,
+    },
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Check what the compiler does not: arrows, sizes, forgotten files, reference pages.
+    Tidy {
+        /// Write the reference pages anew.
+        #[arg(long)]
+        write: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Appends to a ledger, beside the raw limit of this machine.
+    Append {
+        /// For the benchmark: --rounds N, --dir DIR.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +125,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Chore::Testbed(chore) => testbed(chore),
         Chore::Churn(chore) => churn(chore),
+        Chore::Tidy { write } => tidy(write),
+        Chore::Test { testbed_required } => test(SuiteOptions { testbed_required }),
+        Chore::Bench(Bench::Append { args }) => bench("stele-ledger", "append", &args),
     };
     match done {
         Ok(code) => code,
@@ -187,6 +219,36 @@ fn churn(chore: ChurnChore) -> Result<ExitCode, TestbedError> {
         println!("{:6} exact lists ({} refused)", taken.lists, taken.refused);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tidy(write: bool) -> Result<ExitCode, TestbedError> {
+    let root = places::repository();
+    let mut problems = xtask::tidy::check(&root)?;
+    problems.extend(xtask::tidy::reference::check(&root, write)?);
+    for problem in &problems {
+        println!("{problem}");
+    }
+    let tidy = problems.is_empty();
+    println!("{}", if tidy { "tidy".into() } else { format!("{} problems", problems.len()) });
+    Ok(if tidy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn test(options: SuiteOptions) -> Result<ExitCode, TestbedError> {
+    Ok(match suite::run(options)? {
+        Verdict::Passed => ExitCode::SUCCESS,
+        Verdict::Incomplete => ExitCode::from(3),
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn bench(package: &str, name: &str, args: &[String]) -> Result<ExitCode, TestbedError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = std::process::Command::new(cargo)
+        .args(["bench", "--package", package, "--bench", name, "--"])
+        .args(args)
+        .status()
+        .map_err(|source| TestbedError::Io { context: "run cargo bench".into(), source })?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Place {

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 pub use error::TestbedError;
 
+use crate::not_run;
 use crate::progress::Progress;
 use components::API_SERVER;
 use process::{Running, stop_all};
@@ -130,7 +131,7 @@ impl Testbed {
     /// For tests: a test bed, or `None` where there is no Go to build one.
     ///
     /// With `STELE_TESTBED=required` that is an error. Otherwise it says on standard error that the
-    /// test was not run, and adds the test's name to the file `$STELE_TESTBED_NOT_RUN`, if that is
+    /// test was not run, and adds the test's name to the file `$STELE_NOT_RUN`, if that is
     /// set, so that `cargo xtask test` does not count it as passed.
     pub fn for_test(options: &TestbedOptions) -> Result<Option<Self>, TestbedError> {
         unless_go_is_missing(Self::start(options))
@@ -299,8 +300,8 @@ pub(crate) fn unless_go_is_missing<T>(
 ) -> Result<Option<T>, TestbedError> {
     match made {
         Ok(made) => Ok(Some(made)),
-        Err(error @ TestbedError::GoMissing { .. }) if !start::is_required() => {
-            start::report_not_run(&error);
+        Err(error @ TestbedError::GoMissing { .. }) if !not_run::testbed_is_required() => {
+            not_run::report(&error);
             Ok(None)
         }
         Err(error) => Err(error),

@@ -1,7 +1,6 @@
 //! Starting a test bed, from nothing to ready nodes.
 
 use std::fs;
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,22 +40,6 @@ pub(super) fn build(progress: &Progress) -> Result<Tools, TestbedError> {
         kwok: go::KWOK.build(progress)?,
         kube: go::KUBE.build(progress)?,
     })
-}
-
-/// Whether tests must fail where there can be no test bed.
-pub(super) fn is_required() -> bool {
-    std::env::var_os("STELE_TESTBED").is_some_and(|value| value == "required")
-}
-
-/// Says that the test that runs in this thread was not run.
-pub(super) fn report_not_run(why: &TestbedError) {
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    Progress::quiet().important(&format!("NOT RUN: {test}: {why}"));
-    if let Some(file) = std::env::var_os("STELE_TESTBED_NOT_RUN") {
-        let file = fs::OpenOptions::new().create(true).append(true).open(file);
-        let _ = file.and_then(|mut file| writeln!(file, "{test}"));
-    }
 }
 
 /// The folder of a new test bed, empty; refuses one in which a test bed runs.

@@ -179,9 +179,9 @@ pub(crate) struct StreamRow {
     pub(crate) first_list: Option<(u64, i64, String)>,
     #[n(4)]
     pub(crate) open_list: Option<OpenList>,
-    /// Record of the newest GAP that speaks of this stream.
+    /// Up to when the newest GAP that speaks of this stream reaches.
     #[n(5)]
-    pub(crate) gap_index: Option<u64>,
+    pub(crate) told_until: Option<i64>,
     /// Gaps that the fold concluded, until a GAP record says it better.
     #[n(6)]
     pub(crate) derived: Vec<u64>,

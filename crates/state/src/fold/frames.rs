@@ -10,7 +10,7 @@ use super::{Context, Fault, Fold, Stamp, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv;
-use crate::tables::{GapRow, OpenList, StreamRow};
+use crate::tables::{GapRow, OpenList, StreamRow, unrow};
 
 #[derive(Deserialize)]
 struct WatchLine<'a> {
@@ -209,7 +209,8 @@ impl Fold<'_> {
             time: stamp.time,
             boot: stamp.boot,
         });
-        let told = stream.gap_index.is_some_and(|index| index > stream.last_index);
+        // A GAP that ends with the last frame is about an earlier stretch.
+        let told = stream.told_until.take().is_some_and(|until| until > stream.last_time);
         if new || told || stream.blind.is_some() || stream.last_rv == rv {
             return Ok(());
         }
@@ -273,19 +274,51 @@ impl Fold<'_> {
         if stream.first_list.is_none() {
             stream.first_list = Some((stamp.index, stamp.time, last_rv.to_owned()));
         }
-        let mut missing = Vec::new();
-        for entry in self.w.alive.range((key.0, 0)..=(key.0, u64::MAX))? {
-            let object = entry?.0.value().1;
-            if self.w.listed.get((key.0, key.1, object))?.is_none() {
-                missing.push(object);
-            }
-        }
-        for object in missing {
-            self.vanish(stamp, context, object, (&open.rv, last_rv), &before)?;
+        // Pages of a list may be of different versions; what was missing is gone at the last one,
+        // but what is newer than the first one may have come too late for its page.
+        for object in self.missing(key, &open.rv)? {
+            self.end_unseen(stamp, context, object, Verb::Vanished, last_rv, &before)?;
         }
         self.drop_list(key)?;
         self.end_blindness(stamp, key, last_rv)?;
         self.advance(stamp, key, last_rv)?;
         Ok(())
+    }
+
+    /// Objects that a whole list at `rv` should have had and did not.
+    fn missing(&self, key: (u32, u32), rv: &str) -> Result<Vec<u64>, StateError> {
+        let mut known = Vec::new();
+        if self.is_late(key.0, rv)? {
+            for entry in self.w.objects.range((key.0, "", "", "")..(key.0 + 1, "", "", ""))? {
+                known.push(entry?.1.value());
+            }
+        } else {
+            for entry in self.w.alive.range((key.0, 0)..=(key.0, u64::MAX))? {
+                known.push(entry?.0.value().1);
+            }
+        }
+        let mut missing = Vec::new();
+        for object in known {
+            let listed = self.w.listed.get((key.0, key.1, object))?.is_some();
+            if !listed && !self.first_seen_after(object, rv)? {
+                missing.push(object);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether some source has already shown the type at a newer version, so that the list may
+    /// also say something about objects which are known to have ended since.
+    fn is_late(&self, type_id: u32, rv: &str) -> Result<bool, StateError> {
+        let newer = |stream: &StreamRow| {
+            rv::compare(&stream.last_rv, rv) == Some(std::cmp::Ordering::Greater)
+        };
+        for entry in self.w.streams.range((type_id, 0)..=(type_id, u32::MAX))? {
+            let (key, value) = entry?;
+            if !self.streams.contains_key(&key.value()) && newer(&unrow(value.value())?) {
+                return Ok(true);
+            }
+        }
+        Ok(self.streams.iter().any(|(key, stream)| key.0 == type_id && newer(stream)))
     }
 }

@@ -72,6 +72,10 @@ impl Fold<'_> {
         }
         let rv = meta.resource_version.as_ref();
         let (object, life) = self.life(stamp, context, meta)?;
+        let earlier = rv::compare(rv, &life.first_rv) == Some(Ordering::Less);
+        if life.versions == 0 || earlier {
+            self.end_others(stamp, context, meta, object)?;
+        }
         let rank = if verb == Verb::Deleted { Rank::Deleted } else { Rank::Body };
         let seen = Seen { object, rv: rv.to_owned() };
         if self.is_known(object, &life, rv, rank)? {
@@ -89,11 +93,15 @@ impl Fold<'_> {
             version: &context.frame.version,
             address,
         };
+        let new = life.versions == 0;
         self.put_version(stamp, context.cluster, object, life, draft)?;
+        if new {
+            self.end_before_later(stamp, context, meta, object)?;
+        }
         Ok(seen)
     }
 
-    /// The life that a version belongs to. A new uid under a known name ends the lives before it.
+    /// The life that a version belongs to; a new one for a new uid.
     fn life(
         &mut self,
         stamp: Stamp,
@@ -106,7 +114,6 @@ impl Fold<'_> {
         if let Some(object) = known {
             return Ok((object, self.life_row(object)?));
         }
-        self.replace(stamp, context, meta)?;
         let object = self.count("objects", 1)?;
         self.w.objects.insert((type_id, namespace, name, uid), object)?;
         if !uid.is_empty() {
@@ -130,56 +137,116 @@ impl Fold<'_> {
         unrow(found.value())
     }
 
-    /// Another uid takes the name: what had it and is older has ended unseen.
-    fn replace(
-        &mut self,
-        stamp: Stamp,
-        context: &Context,
-        meta: &Meta<'_>,
-    ) -> Result<(), StateError> {
+    /// The other lives of a name.
+    fn others(&self, context: &Context, meta: &Meta<'_>, own: u64) -> Result<Vec<u64>, StateError> {
         let (namespace, name) = (meta.namespace.as_ref(), meta.name.as_ref());
-        let first = (context.type_id, namespace, name, "");
-        let mut before = Vec::new();
-        for entry in self.w.objects.range(first..)? {
+        let mut others = Vec::new();
+        for entry in self.w.objects.range((context.type_id, namespace, name, "")..)? {
             let (key, object) = entry?;
             let (type_id, key_namespace, key_name, _) = key.value();
             if (type_id, key_namespace, key_name) != (context.type_id, namespace, name) {
                 break;
             }
-            before.push(object.value());
-        }
-        let new_rv = meta.resource_version.as_ref();
-        for object in before {
-            let life = self.life_row(object)?;
-            if !life.alive || rv::compare(&life.last_rv, new_rv) == Some(Ordering::Greater) {
-                continue;
+            if object.value() != own {
+                others.push(object.value());
             }
-            let after_rv = Some(life.last_rv.clone());
-            let draft = Draft::end(Verb::Replaced, new_rv, after_rv, &context.frame.version);
-            self.put_version(stamp, context.cluster, object, life, draft)?;
+        }
+        Ok(others)
+    }
+
+    /// A name is seen with a uid: what had the name before that has ended (O5).
+    fn end_others(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        meta: &Meta<'_>,
+        own: u64,
+    ) -> Result<(), StateError> {
+        let rv = meta.resource_version.as_ref();
+        for object in self.others(context, meta, own)? {
+            self.end_unseen(stamp, context, object, Verb::Replaced, rv, "")?;
         }
         Ok(())
     }
 
-    /// The object exists by all that is known, but a whole list did not have it.
-    pub(super) fn vanish(
+    /// A life is seen of which a later one with its name is known already, because another source
+    /// was faster: it ended before that.
+    fn end_before_later(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        meta: &Meta<'_>,
+        own: u64,
+    ) -> Result<(), StateError> {
+        let rv = meta.resource_version.as_ref();
+        let mut next: Option<String> = None;
+        for object in self.others(context, meta, own)? {
+            let first = self.life_row(object)?.first_rv;
+            let later = rv::compare(&first, rv) == Some(Ordering::Greater);
+            let sooner =
+                next.as_ref().is_none_or(|next| rv::compare(&first, next) == Some(Ordering::Less));
+            if later && sooner {
+                next = Some(first);
+            }
+        }
+        match next {
+            Some(next) => self.end_unseen(stamp, context, own, Verb::Replaced, &next, ""),
+            None => Ok(()),
+        }
+    }
+
+    /// An object can't have existed any more at `rv`, but nobody saw it end. It is left alone if
+    /// it is known to have ended before, or to have lived on after (then the sources disagree, and
+    /// the one that saw it counts).
+    pub(super) fn end_unseen(
         &mut self,
         stamp: Stamp,
         context: &Context,
         object: u64,
-        list: (&str, &str),
+        verb: Verb,
+        rv: &str,
         stream_rv: &str,
     ) -> Result<(), StateError> {
-        let (first_page_rv, last_page_rv) = list;
         let life = self.life_row(object)?;
-        if rv::compare(&life.last_rv, first_page_rv) == Some(Ordering::Greater) {
-            return Ok(());
-        }
-        let followed = rv::compare(stream_rv, &life.last_rv) == Some(Ordering::Greater)
-            && rv::compare(stream_rv, last_page_rv) != Some(Ordering::Greater);
-        let after = if followed { stream_rv.to_owned() } else { life.last_rv.clone() };
-        let draft = Draft::end(Verb::Vanished, last_page_rv, Some(after), &context.frame.version);
+        let ordered = rv::is_ordered(rv) && rv::is_ordered(&life.last_rv);
+        let last = if ordered {
+            self.existing_at(object, rv)?
+        } else {
+            life.alive.then(|| life.last_rv.clone())
+        };
+        let Some(last) = last else { return Ok(()) };
+        let followed = rv::compare(stream_rv, &last) == Some(Ordering::Greater)
+            && rv::compare(stream_rv, rv) != Some(Ordering::Greater);
+        let after = if followed { stream_rv.to_owned() } else { last };
+        let draft = Draft::end(verb, rv, Some(after), &context.frame.version);
         self.put_version(stamp, context.cluster, object, life, draft)
+    }
+
+    /// Whether all that is known of an object is newer than `rv`.
+    pub(super) fn first_seen_after(&self, object: u64, rv: &str) -> Result<bool, StateError> {
+        let first = self.life_row(object)?.first_rv;
+        Ok(rv::compare(&first, rv) == Some(Ordering::Greater))
+    }
+
+    /// Resource version of the version in which an object exists at `rv`, unless it is known to
+    /// have ended or to have been seen later.
+    fn existing_at(&self, object: u64, rv: &str) -> Result<Option<String>, StateError> {
+        let limit = order_key(rv, 0, Rank::Gone);
+        let range = (object, [].as_slice())..(object + 1, [].as_slice());
+        for entry in self.w.versions.range(range)?.rev() {
+            let (key, value) = entry?;
+            let version: VersionRow = unrow(value.value())?;
+            let verb = Verb::from_code(version.verb);
+            let seen = !matches!(verb, Verb::Vanished | Verb::Replaced);
+            if key.value().1 > limit.as_slice() {
+                if seen {
+                    return Ok(None);
+                }
+                continue;
+            }
+            return Ok((!verb.is_end()).then_some(version.rv));
+        }
+        Ok(None)
     }
 
     /// Whether this version was seen before, from whatever source.

@@ -184,12 +184,12 @@ impl Fold<'_> {
                 continue;
             }
             let Some(stream) = self.stream(key)? else { continue };
-            stream.gap_index = Some(stamp.index);
+            stream.told_until = Some(stated.to.unwrap_or(i64::MAX));
             for number in std::mem::take(&mut stream.derived) {
                 let gap_key = (of, key.0, number);
                 let Some(mut derived) = self.gap_row(gap_key)? else { continue };
-                let overlaps = derived.from <= stated.to.unwrap_or(i64::MAX)
-                    && stated.from <= derived.to.unwrap_or(i64::MAX);
+                let overlaps = derived.from < stated.to.unwrap_or(i64::MAX)
+                    && stated.from < derived.to.unwrap_or(i64::MAX);
                 if overlaps {
                     derived.superseded = Some(stamp.index);
                     self.w.gaps.insert(gap_key, row(&derived).as_slice())?;

@@ -45,7 +45,7 @@ impl State {
     /// is folded again from index 0.
     ///
     /// # Errors
-    /// [`StateError::Io`] or [`StateError::Engine`].
+    /// [`StateError::InUse`], [`StateError::Io`] or [`StateError::Engine`].
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         std::fs::create_dir_all(dir)?;
         let path = dir.join(FILE);
@@ -120,6 +120,9 @@ impl State {
         let first = next - applied.records;
         if first / DURABLE_EVERY == next / DURABLE_EVERY {
             txn.set_durability(Durability::None)?;
+        } else {
+            // After a crash the file opens without being read through.
+            txn.set_quick_repair(true);
         }
         txn.commit()?;
         self.inner.next.send_if_modified(|current| std::mem::replace(current, next) != next);
@@ -131,7 +134,9 @@ impl State {
     /// # Errors
     /// [`StateError::Engine`]; the view is then as it was at some earlier record.
     pub fn sync(&self) -> Result<(), StateError> {
-        self.inner.db.begin_write()?.commit()?;
+        let mut txn = self.inner.db.begin_write()?;
+        txn.set_quick_repair(true);
+        txn.commit()?;
         Ok(())
     }
 

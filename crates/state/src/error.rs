@@ -9,6 +9,9 @@ pub enum StateError {
     /// delete it and fold again from index 0.
     #[error("the state view can't be used: {0}")]
     Engine(String),
+    /// Another process has the view open; the caller asks that one, or stops it.
+    #[error("another process has the state view open")]
+    InUse,
     /// The folder of the view can't be made or read; the caller checks the path and the rights.
     #[error("the folder of the state view can't be used: {0}")]
     Io(#[from] std::io::Error),
@@ -79,8 +82,17 @@ macro_rules! from_redb {
 }
 
 from_redb! {
-    redb::Error, redb::DatabaseError, redb::TransactionError, redb::TableError,
+    redb::Error, redb::TransactionError, redb::TableError,
     redb::StorageError, redb::CommitError, redb::SetDurabilityError,
+}
+
+impl From<redb::DatabaseError> for StateError {
+    fn from(error: redb::DatabaseError) -> Self {
+        match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            other => Self::Engine(other.to_string()),
+        }
+    }
 }
 
 impl From<minicbor::decode::Error> for StateError {

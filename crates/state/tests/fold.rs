@@ -92,6 +92,7 @@ fn a_view_on_disk_goes_on_where_it_was() {
     let state = State::open(dir.path()).unwrap();
     fold_into(&state, &log.records[..4], 2);
     state.sync().unwrap();
+    assert!(matches!(State::open(dir.path()), Err(StateError::InUse)));
     drop(state);
     let state = State::open(dir.path()).unwrap();
     assert_eq!(state.next_index(), 4);

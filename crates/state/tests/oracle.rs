@@ -227,6 +227,11 @@ fn what_touches_no_gap_is_the_truth() {
         let records = merge(recorders, &mut random);
         let state = State::in_memory().unwrap();
         common::fold_into(&state, &records, 50);
+        if seed % 10 == 0 {
+            let again = State::in_memory().unwrap();
+            common::fold_into(&again, &records, 1);
+            assert_eq!(again.digest().unwrap(), state.digest().unwrap(), "seed {seed}");
+        }
         let (right, open) = compare(&server, &state, seed);
         exact += right;
         unsure += open;

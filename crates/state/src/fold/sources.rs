@@ -96,7 +96,9 @@ impl Fold<'_> {
                 ("no-close", "the recorder ended without saying so")
             };
             for (type_id, _) in self.streams_of(source)? {
+                let rv = self.stream((type_id, source))?.map(|stream| stream.last_rv.clone());
                 let gap = GapRow {
+                    from_rv: rv.filter(|rv| !rv.is_empty()),
                     index: record.index,
                     source,
                     from: last,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use xtask::churn::{Churn, ChurnOptions};
+use xtask::exact::{ExactList, Sampler, SamplerOptions};
 use xtask::testbed::{Testbed, TestbedError, TestbedOptions};
 
 #[test]
@@ -10,6 +12,7 @@ fn a_control_plane_runs_pods_restarts_and_compacts() -> Result<(), TestbedError>
     let Some(mut bed) = Testbed::for_test(&TestbedOptions::default())? else { return Ok(()) };
     pods_get_addresses_and_reuse_them(&bed)?;
     jobs_finish(&bed)?;
+    churn_changes_what_exact_lists_show(&bed)?;
     what_was_written_survives_a_restart(&mut bed)?;
     old_revisions_go(&mut bed)?;
     audit_events_arrive_twice(&bed);
@@ -57,6 +60,25 @@ fn pods_get_addresses_and_reuse_them(bed: &Testbed) -> Result<(), TestbedError> 
 fn jobs_finish(bed: &Testbed) -> Result<(), TestbedError> {
     bed.kubectl(&["create", "job", "once", "--image=job:1"])?;
     bed.kubectl(&["wait", "--for=condition=Complete", "job/once", "--timeout=30s"]).map(drop)
+}
+
+fn churn_changes_what_exact_lists_show(bed: &Testbed) -> Result<(), TestbedError> {
+    let file = bed.dir().join("exact.jsonl");
+    let churn =
+        Churn::start(&ChurnOptions { operations_per_second: 10.0, ..ChurnOptions::on(bed, 7) })?;
+    let sampler = Sampler::start(&SamplerOptions::on(bed, &file, 7))?;
+    std::thread::sleep(Duration::from_secs(8));
+    let (done, taken) = (churn.stop(), sampler.stop()?);
+    assert!(done.total() > 30, "{done:?}");
+    assert!(done.refused + done.unanswered < done.total() / 2, "{done:?}");
+    assert!(taken.lists > 15, "{taken:?}");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let lists: Vec<ExactList> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    assert_eq!(lists.len() as u64, taken.lists);
+    let revisions: BTreeSet<&str> = lists.iter().map(|list| list.rv.as_str()).collect();
+    assert!(revisions.len() > 5, "{revisions:?}");
+    assert!(lists.iter().any(|list| list.res == "v1/pods" && !list.items.is_empty()));
+    Ok(())
 }
 
 fn old_revisions_go(bed: &mut Testbed) -> Result<(), TestbedError> {

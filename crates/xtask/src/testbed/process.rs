@@ -56,7 +56,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Who has this process id now; nobody, if it has ended or waits to be reaped.
-    fn of(pid: u32) -> Option<Self> {
+    pub(super) fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the name in parentheses and may hold anything, so count after it.
         let (_, rest) = stat.rsplit_once(')')?;
@@ -162,7 +162,14 @@ impl Running {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            None => self.identity.signal(Signal::KILL),
+            None => {
+                self.identity.signal(Signal::KILL);
+                // It is another's to reap; it is gone when the kernel says so, a moment later.
+                let polls = GRACE.as_millis() / POLL.as_millis();
+                for _ in (0..polls).take_while(|_| self.identity.is_alive()) {
+                    std::thread::sleep(POLL);
+                }
+            }
         }
     }
 }
@@ -178,10 +185,6 @@ pub(super) fn stop_all(running: &mut [Running]) {
         std::thread::sleep(POLL);
     }
     running.iter_mut().for_each(Running::kill);
-    // A process of another parent is gone when the kernel says so, a moment after the signal.
-    while running.iter_mut().any(Running::is_alive) {
-        std::thread::sleep(POLL);
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,14 +72,73 @@ impl State {
     }
 }
 
-/// Ends test beds whose owner died without doing so, and removes their folders.
+/// The logs of a failed test are kept for this long.
+const LOGS_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Ends test beds whose owner died without doing so, and removes their folders; removes what failed
+/// tests left behind long ago.
 pub(super) fn sweep(runs: &Path) {
     let Ok(entries) = fs::read_dir(runs) else { return };
     for dir in entries.flatten().map(|entry| entry.path()) {
-        let Ok(Some(state)) = State::load(&dir) else { continue };
-        if state.owner.as_ref().is_some_and(|owner| !owner.is_alive()) {
-            state.running().iter_mut().for_each(Running::kill);
+        let left_over = match State::load(&dir) {
+            Ok(Some(state)) => {
+                let left = state.owner.as_ref().is_some_and(|owner| !owner.is_alive());
+                if left {
+                    state.running().iter_mut().for_each(Running::kill);
+                }
+                left
+            }
+            Ok(None) => is_old_test(&dir),
+            Err(_) => false,
+        };
+        if left_over {
             let _ = fs::remove_dir_all(&dir);
         }
+    }
+}
+
+fn is_old_test(dir: &Path) -> bool {
+    let test = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("test-"));
+    let changed = fs::metadata(dir).and_then(|metadata| metadata.modified()).ok();
+    let age = changed.and_then(|then| then.elapsed().ok());
+    test && age.is_some_and(|age| age > LOGS_KEPT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_owner_left_running_is_ended() {
+        let runs = tempfile::tempdir().unwrap();
+        let dir = runs.path().join("test-1-0");
+        fs::create_dir_all(&dir).unwrap();
+        let mut owner = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let component = Component {
+            name: "sleep".into(),
+            program: "sleep".into(),
+            args: vec!["60".into()],
+            log: dir.join("sleep.log"),
+        };
+        let mut running = Running::start(&component, false).unwrap();
+        let identity = Some(running.identity.clone());
+        let state = State {
+            owner: Some(Identity::of(owner.id()).unwrap()),
+            endpoint: String::new(),
+            etcd: String::new(),
+            kubectl: PathBuf::new(),
+            etcdctl: PathBuf::new(),
+            processes: vec![Process { component, identity }],
+        };
+        state.save(&dir).unwrap();
+        sweep(runs.path());
+        assert!(running.is_alive(), "its owner lives");
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        sweep(runs.path());
+        assert!(!running.is_alive());
+        assert!(!dir.exists());
     }
 }

@@ -1,0 +1,9 @@
+//! The whole program from outside: real processes, real files, real clusters, other people's
+//! verifiers. Slow by nature; what a single crate can show is tested there.
+
+mod control_plane;
+mod exact;
+mod harness;
+mod kill;
+mod live;
+mod other_verifier;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why the test bed could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TestbedError {
     /// There is no Go, or it is too old. Tell the person; tests that need the test bed are not run.
@@ -85,6 +85,13 @@ pub enum TestbedError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+/// The message, as people should read it: this is what a test that returns an error prints.
+impl std::fmt::Debug for TestbedError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl TestbedError {

@@ -37,7 +37,7 @@ impl RecorderCollector {
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
         help: &str,
-        value: fn(&RecorderMetrics) -> &AtomicU64,
+        value: Counted,
     ) -> fmt::Result {
         let kind = ConstCounter::new(0_u64).metric_type();
         let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
@@ -54,7 +54,7 @@ impl RecorderCollector {
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
         help: &str,
-        value: fn(&Recording) -> f64,
+        value: Shown,
     ) -> fmt::Result {
         let kind = ConstGauge::new(0_f64).metric_type();
         let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
@@ -73,6 +73,11 @@ impl fmt::Debug for RecorderCollector {
     }
 }
 
+/// A counter of a recorder.
+type Counted = fn(&RecorderMetrics) -> &AtomicU64;
+/// What a recorder shows at the moment.
+type Shown = fn(&Recording) -> f64;
+
 /// A count as a gauge: exact up to 2⁵³.
 fn count(value: &AtomicU64) -> f64 {
     value.load(Ordering::Relaxed) as f64
@@ -81,7 +86,7 @@ fn count(value: &AtomicU64) -> f64 {
 impl Collector for RecorderCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let e = &mut encoder;
-        let counters: [(&str, &str, fn(&RecorderMetrics) -> &AtomicU64); 6] = [
+        let counters: [(&str, &str, Counted); 6] = [
             ("stele_agent_frames", "List pages and watch lines recorded", |m| &m.frames),
             ("stele_agent_frame_bytes", "Their bytes", |m| &m.bytes),
             ("stele_agent_lists", "Lists completed", |m| &m.lists),
@@ -92,7 +97,7 @@ impl Collector for RecorderCollector {
         for (name, help, value) in counters {
             self.counter(e, name, help, value)?;
         }
-        let gauges: [(&str, &str, fn(&Recording) -> f64); 5] = [
+        let gauges: [(&str, &str, Shown); 5] = [
             ("stele_agent_streams", "Resource types followed", |r| count(&r.metrics.streams)),
             ("stele_agent_streams_blind", "Resource types followed, but blind now", |r| {
                 count(&r.metrics.streams_blind)

@@ -1,7 +1,9 @@
 //! `stele coverage`: from when to when each type was recorded, and when nobody looked.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use stele_server::api::{CoverageAnswer, Instant};
+use stele_server::api::{CoverageAnswer, GapSeen, Instant};
 
 use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, StretchArgs};
@@ -32,6 +34,12 @@ pub(crate) struct CoverageArgs {
     connect: ConnectArgs,
 }
 
+/// The reason of a gap that lies before the first list of a type.
+const NOT_COVERED_YET: &str = "not-covered-yet";
+
+/// More gaps of one reason than this are shown as one line.
+const ALIKE_SHOWN_MAX: usize = 3;
+
 pub(crate) async fn run(app: &App, args: &CoverageArgs) -> Outcome {
     let mut query = Query::new();
     for (name, text) in [("since", &args.stretch.since), ("until", &args.stretch.until)] {
@@ -54,7 +62,12 @@ pub(crate) async fn run(app: &App, args: &CoverageArgs) -> Outcome {
         app.ui.note("Nothing was recorded in that stretch.");
         return Ok(Exit::NotFound);
     }
-    let blind = answer.gaps.iter().any(|gap| !gap.recovered);
+    // Without --since the stretch begins with the first record, and each type is listed a little
+    // after it: that is no blindness.
+    let counts = |gap: &&GapSeen| {
+        !gap.recovered && (args.stretch.since.is_some() || gap.reason != NOT_COVERED_YET)
+    };
+    let blind = answer.gaps.iter().any(|gap| counts(&gap));
     Ok(if blind { Exit::Gap } else { Exit::Done })
 }
 
@@ -81,8 +94,31 @@ fn table(app: &App, answer: &CoverageAnswer) -> Result<(), CliError> {
     if !answer.gaps.is_empty() {
         app.ui.line("")?;
     }
-    answer.gaps.iter().try_for_each(|gap| app.ui.line(&describe(gap)))?;
+    gap_lines(&answer.gaps).iter().try_for_each(|line| app.ui.line(line))?;
     problems(app, answer)
+}
+
+/// The gaps in lines; many of one reason in one.
+fn gap_lines(gaps: &[GapSeen]) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<&GapSeen>> = BTreeMap::new();
+    for gap in gaps {
+        by_reason.entry(&gap.reason).or_default().push(gap);
+    }
+    let mut lines = Vec::new();
+    for (reason, alike) in by_reason {
+        if alike.len() <= ALIKE_SHOWN_MAX {
+            lines.extend(alike.into_iter().map(describe));
+            continue;
+        }
+        let from = alike.iter().map(|gap| gap.from).min().flatten();
+        let open = alike.iter().any(|gap| gap.to.is_none());
+        let to = alike.iter().filter_map(|gap| gap.to).max().filter(|_| !open);
+        let begin = from.map_or_else(|| String::from("the beginning"), |from| rfc3339(from.0));
+        let end = to.map_or_else(|| String::from("now"), |to| rfc3339(to.0));
+        let count = alike.len();
+        lines.push(format!("{count} gaps within {begin} - {end}: {reason}; -o json lists them"));
+    }
+    lines
 }
 
 /// Records that say something which could not be used: each is a place where the state may be

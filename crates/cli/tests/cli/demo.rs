@@ -1,6 +1,49 @@
 //! `stele demo`: the tour works without a cluster, and tampering is caught before one's eyes.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::Home;
+
+/// Every command that the demo prints is run as printed.
+#[test]
+fn every_command_of_the_tour_answers() {
+    let home = Home::new();
+    let mut demo = home
+        .command(&["demo", "--data", "demo"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut commands = Vec::new();
+    let mut config = None;
+    for line in BufReader::new(demo.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(path) = line.strip_prefix("  export STELE_CONFIG=") {
+            config = Some(path.to_owned());
+        }
+        if let Some(command) = line.strip_prefix("  stele ") {
+            commands.push(command.to_owned());
+        }
+        if line.starts_with("Ctrl-C") {
+            break;
+        }
+    }
+    let config = config.unwrap();
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in &commands {
+        let args: Vec<_> = command.split_whitespace().collect();
+        let output = home.command(&args).env("STELE_CONFIG", &config).output().unwrap();
+        // An end of the recording is a gap, and may well be touched.
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 6)), "{command}: {output:?}");
+        assert!(!output.stdout.is_empty() || command.starts_with("export"), "{command}");
+    }
+    kill_process(Pid::from_child(&demo), Signal::TERM).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+}
 
 #[test]
 fn the_demo_answers_and_leaves() {

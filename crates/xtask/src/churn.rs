@@ -96,6 +96,8 @@ impl Churn {
 impl Drop for Churn {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Its `kubectl proxy` ends with the thread.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

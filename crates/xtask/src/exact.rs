@@ -123,6 +123,8 @@ impl Sampler {
 impl Drop for Sampler {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Its `kubectl proxy` ends with the thread.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -17,6 +17,7 @@ pub mod not_run;
 pub mod places;
 pub mod progress;
 pub mod random;
+pub mod recording;
 pub mod suite;
 pub mod testbed;
 pub mod tidy;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::churn::ChurnOptions;
 use xtask::exact::{Sampler, SamplerOptions};
 use xtask::progress::Progress;
+use xtask::recording::{self, RecordingOptions};
 use xtask::suite::{self, SuiteOptions, Verdict};
 use xtask::testbed::{Testbed, TestbedError, TestbedOptions, run_audit_sink};
 use xtask::{churn as churning, go, places};
@@ -39,6 +40,15 @@ enum Chore {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Make the recording that `stele demo` plays, from a test bed under churn.
+    RecordDemo {
+        /// Where to write it [default: that of the repository].
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// For how long the cluster is changed.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Check what the compiler does not: arrows, sizes, forgotten files, reference pages.
     Tidy {
         /// Write the reference pages anew.
@@ -125,6 +135,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Chore::Testbed(chore) => testbed(chore),
         Chore::Churn(chore) => churn(chore),
+        Chore::RecordDemo { out, seconds } => record_demo(out, seconds),
         Chore::Tidy { write } => tidy(write),
         Chore::Test { testbed_required } => test(SuiteOptions { testbed_required }),
         Chore::Bench(Bench::Append { args }) => bench("stele-ledger", "append", &args),
@@ -136,6 +147,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn record_demo(out: Option<PathBuf>, seconds: u64) -> Result<ExitCode, TestbedError> {
+    let own = || places::repository().join("crates/cli/demo/recording.jsonl.zst");
+    let options = RecordingOptions { length: Duration::from_secs(seconds), rate: 3.0, seed: 1 };
+    recording::make(&options, &out.unwrap_or_else(own))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn testbed(chore: TestbedChore) -> Result<ExitCode, TestbedError> {

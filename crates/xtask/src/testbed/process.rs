@@ -92,6 +92,15 @@ impl Identity {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
+    /// Ends a process that is another's to reap; it is gone when the kernel says so, a moment later.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+        let polls = GRACE.as_millis() / POLL.as_millis();
+        for _ in (0..polls).take_while(|_| self.is_alive()) {
+            std::thread::sleep(POLL);
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid.filter(|_| self.is_alive()) {
@@ -162,14 +171,7 @@ impl Running {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            None => {
-                self.identity.signal(Signal::KILL);
-                // It is another's to reap; it is gone when the kernel says so, a moment later.
-                let polls = GRACE.as_millis() / POLL.as_millis();
-                for _ in (0..polls).take_while(|_| self.identity.is_alive()) {
-                    std::thread::sleep(POLL);
-                }
-            }
+            None => self.identity.kill(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::TestbedError;
+use super::pki::kubeconfig_path;
 use super::process::{Component, Identity, Running};
 
 const FILE: &str = "testbed.json";
@@ -85,6 +86,7 @@ pub(super) fn sweep(runs: &Path) {
                 let left = state.owner.as_ref().is_some_and(|owner| !owner.is_alive());
                 if left {
                     state.running().iter_mut().for_each(Running::kill);
+                    end_clients(&dir, &state.kubectl);
                 }
                 left
             }
@@ -93,6 +95,22 @@ pub(super) fn sweep(runs: &Path) {
         };
         if left_over {
             let _ = fs::remove_dir_all(&dir);
+        }
+    }
+}
+
+/// Ends what a killed test had running against its test bed: `kubectl proxy`.
+fn end_clients(dir: &Path, kubectl: &Path) {
+    let config = format!("--kubeconfig={}", kubeconfig_path(dir, "admin").display());
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    let pid = |entry: fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().ok();
+    for pid in processes.flatten().filter_map(pid) {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = command.split(|byte| *byte == 0);
+        let ours = words.next() == Some(kubectl.as_os_str().as_encoded_bytes())
+            && words.any(|word| word == config.as_bytes());
+        if let Some(identity) = Identity::of(pid).filter(|_| ours) {
+            identity.kill();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Import: the forms people hold, bad input among good, and the recordings of real clusters.
 //!
 //! The recordings are looked for in the folder that `STELE_RECORDINGS` names, else beside the
-//! repository; where they are missing the tests say so loudly and check the rest.
+//! repository; where they are missing the tests say so loudly and are not counted as run.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -316,7 +316,8 @@ fn recordings() -> Option<PathBuf> {
     if dir.is_dir() {
         return Some(dir);
     }
-    eprintln!("SKIPPED: no recordings in {}; set STELE_RECORDINGS", dir.display());
+    let why = format!("no recordings in {}; set STELE_RECORDINGS", dir.display());
+    xtask::not_run::report(&format!("SKIPPED: {why}"));
     None
 }
 

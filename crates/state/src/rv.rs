@@ -40,6 +40,12 @@ pub(crate) fn order_key(rv: &str, number: u32, rank: Rank) -> Vec<u8> {
     key
 }
 
+/// The resource version in an order key that has one.
+pub(crate) fn of_order_key(key: &[u8]) -> Option<String> {
+    let [1, _, _, rv @ .., _] = key else { return None };
+    String::from_utf8(rv.to_vec()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +59,8 @@ mod tests {
         for odd in ["", "0", "007", "-1", "+1", "1a", "1.5", "abc"] {
             assert_eq!(compare(odd, "5"), None, "{odd}");
         }
+        assert_eq!(of_order_key(&order_key("4711", 7, Rank::Gone)).as_deref(), Some("4711"));
+        assert_eq!(of_order_key(&order_key("x", 7, Rank::Gone)), None);
         assert!(order_key("9", 7, Rank::Gone) < order_key("10", 1, Rank::Body));
         assert!(order_key("10", 1, Rank::Deleted) < order_key("10", 1, Rank::Gone));
         assert!(order_key("x", 1, Rank::Body) < order_key("a", 2, Rank::Body));

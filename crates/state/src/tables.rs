@@ -73,8 +73,8 @@ tables! {
     clusters: &'static str => u32;
     /// Cluster number → [`ClusterRow`].
     cluster_rows: u32 => &'static [u8];
-    /// (cluster, record) → (effective time, basis): records that speak of the cluster, or prove
-    /// that somebody was looking.
+    /// (cluster, record) → (newest effective time so far, its basis), for records that speak of the
+    /// cluster or prove that somebody was looking.
     times: (u32, u64) => (i64, u8);
     /// (cluster, group, plural) → number.
     types: (u32, &'static str, &'static str) => u32;
@@ -88,6 +88,8 @@ tables! {
     streams: (u32, u32) => &'static [u8];
     /// (type, source, object): seen in the list that is being read.
     listed: (u32, u32, u64) => ();
+    /// (type, order key of a version): at that version a whole list was seen.
+    lists: (u32, &'static [u8]) => ();
     /// (type, namespace, name, uid) → object.
     objects: (u32, &'static str, &'static str, &'static str) => u64;
     /// (cluster, uid, type) → object.
@@ -144,6 +146,9 @@ pub(crate) struct TypeRow {
     /// Frames of it were seen.
     #[n(8)]
     pub(crate) recorded: bool,
+    /// Newest resource version that any source has shown, of an object or a whole list.
+    #[n(9)]
+    pub(crate) newest_rv: String,
 }
 
 /// A source in its newest boot.

@@ -209,6 +209,59 @@ fn the_recorder_was_down() {
 }
 
 #[test]
+fn an_announced_gap_is_replaced_by_the_record_that_ends_it() {
+    let mut log = Log::new();
+    log.list_of(101 * S, PODS, "10", &[]);
+    log.gap(105 * S, &gap(102, None, false));
+    let denied = Gap { reason: GapReason::Denied, ..gap(102, None, false) };
+    log.gap(107 * S, &denied);
+    assert_eq!(reasons(&list(&log.fold(), Point::Now)), ["denied"]);
+    log.event(110 * S, PODS, "ADDED", &pod("a", "A", 11).json());
+    assert_eq!(reasons(&list(&log.fold(), Point::Now)), [""; 0]);
+    log.gap(111 * S, &Gap { recovered: true, ..gap(102, Some(110), false) });
+    let state = log.fold();
+    assert_eq!(reasons(&list(&state, Point::Now)), [""; 0]);
+    let inside = list(&state, at(105));
+    assert_eq!((reasons(&inside), inside.gaps[0].recovered), (vec!["expired"], true));
+    // As it was known while it lasted:
+    assert_eq!(reasons(&list(&state, Point::Index(1))), ["expired"]);
+    assert_eq!(reasons(&list(&state, Point::Index(2))), ["denied"]);
+    let told = state.changes(Cursor::default(), &pods(), 100).unwrap().changes;
+    let gaps = told.iter().filter(|change| matches!(change.body, ChangeBody::Gap(_)));
+    assert_eq!(gaps.count(), 3);
+}
+
+#[test]
+fn recordings_of_one_cluster_that_were_imported_in_any_order() {
+    let recording = |source: u8, from: i64, rv: u64| {
+        let mut log = Log { imported: true, ..Log::of_source(source) };
+        log.open(0);
+        log.list_of(from * S, PODS, &rv.to_string(), &[pod("a", "A", 5).json()]);
+        log.event((from + 50) * S, PODS, "MODIFIED", &pod("a", "A", rv + 1).json());
+        let end = Gap { reason: GapReason::RecordingEnded, ..gap(from + 60, None, false) };
+        log.gap((from + 60) * S, &end);
+        log
+    };
+    let (first, second) = (recording(1, 100, 10), recording(2, 1_000, 100));
+    for mut logs in [vec![first, second], vec![recording(2, 1_000, 100), recording(1, 100, 10)]] {
+        let last = logs.pop().unwrap();
+        let mut log = logs.pop().unwrap();
+        log.records.extend(last.records);
+        let state = log.fold();
+        let newest = list(&state, Point::Now);
+        assert_eq!(newest.as_of.time, Some(Time(1_060 * S)));
+        assert_eq!(reasons(&newest), [""; 0]);
+        assert_eq!(reasons(&list(&state, at(150))), [""; 0]);
+        assert_eq!(reasons(&list(&state, at(500))), ["recording-ended"]);
+        assert_eq!(reasons(&list(&state, at(1_050))), [""; 0]);
+        let late = list(&state, at(2_000));
+        assert!(reasons(&late).contains(&"no-later-record"));
+        assert_eq!(list(&state, at(155)).objects[0].version.resource_version, "11");
+        assert_eq!(list(&state, at(1_055)).objects[0].version.resource_version, "101");
+    }
+}
+
+#[test]
 fn an_error_line_blinds_until_the_next_frame() {
     let mut log = Log::new();
     log.list_of(101 * S, PODS, "10", &[]);

@@ -10,7 +10,7 @@ use super::{Context, Fault, Fold, Stamp, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv;
-use crate::tables::{GapRow, OpenList, StreamRow, unrow};
+use crate::tables::{GapRow, OpenList, StreamRow};
 
 #[derive(Deserialize)]
 struct WatchLine<'a> {
@@ -78,7 +78,7 @@ impl Fold<'_> {
             other => return Err(unusable(format!("watch line of unknown type {other:?}"))),
         };
         self.touch(stamp, key)?;
-        let seen = self.observe(stamp, &context, line.object, verb)?;
+        let seen = self.observe(stamp, &context, line.object, verb, None)?;
         self.end_blindness(stamp, key, &seen.rv)?;
         self.advance(stamp, key, &seen.rv)?;
         Ok(())
@@ -171,7 +171,7 @@ impl Fold<'_> {
         }
         let mut whole = self.continue_list(stamp, key, place.id, place.page)?;
         for item in page.items.unwrap_or_default() {
-            match self.observe(stamp, &context, item, Verb::Listed) {
+            match self.observe(stamp, &context, item, Verb::Listed, Some(list_rv)) {
                 Ok(seen) if whole => {
                     self.w.listed.insert((key.0, key.1, seen.object), ())?;
                 }
@@ -279,6 +279,11 @@ impl Fold<'_> {
         for object in self.missing(key, &open.rv)? {
             self.end_unseen(stamp, context, object, Verb::Vanished, last_rv, &before)?;
         }
+        if rv::is_ordered(last_rv) {
+            self.note_newest(key.0, last_rv)?;
+            let order = rv::order_key(last_rv, 0, rv::Rank::Gone);
+            self.w.lists.insert((key.0, order.as_slice()), ())?;
+        }
         self.drop_list(key)?;
         self.end_blindness(stamp, key, last_rv)?;
         self.advance(stamp, key, last_rv)?;
@@ -286,9 +291,12 @@ impl Fold<'_> {
     }
 
     /// Objects that a whole list at `rv` should have had and did not.
-    fn missing(&self, key: (u32, u32), rv: &str) -> Result<Vec<u64>, StateError> {
+    fn missing(&mut self, key: (u32, u32), rv: &str) -> Result<Vec<u64>, StateError> {
         let mut known = Vec::new();
-        if self.is_late(key.0, rv)? {
+        // Some source has already shown newer versions, so the list may also say something about
+        // objects that are known to have ended since.
+        let newest = &self.type_row(key.0)?.newest_rv;
+        if rv::compare(newest, rv) == Some(std::cmp::Ordering::Greater) {
             for entry in self.w.objects.range((key.0, "", "", "")..(key.0 + 1, "", "", ""))? {
                 known.push(entry?.1.value());
             }
@@ -305,20 +313,5 @@ impl Fold<'_> {
             }
         }
         Ok(missing)
-    }
-
-    /// Whether some source has already shown the type at a newer version, so that the list may
-    /// also say something about objects which are known to have ended since.
-    fn is_late(&self, type_id: u32, rv: &str) -> Result<bool, StateError> {
-        let newer = |stream: &StreamRow| {
-            rv::compare(&stream.last_rv, rv) == Some(std::cmp::Ordering::Greater)
-        };
-        for entry in self.w.streams.range((type_id, 0)..=(type_id, u32::MAX))? {
-            let (key, value) = entry?;
-            if !self.streams.contains_key(&key.value()) && newer(&unrow(value.value())?) {
-                return Ok(true);
-            }
-        }
-        Ok(self.streams.iter().any(|(key, stream)| key.0 == type_id && newer(stream)))
     }
 }

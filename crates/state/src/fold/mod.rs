@@ -313,7 +313,7 @@ impl<'txn> Fold<'txn> {
         if cluster == ALL {
             return Ok(());
         }
-        self.w.times.insert((cluster, stamp.index), (stamp.time, stamp.basis.code()))?;
+        self.looked(cluster, stamp.index, stamp.time, stamp.basis)?;
         let source = self.source_row(stamp.source)?;
         if !source.clusters.contains(&cluster) {
             source.clusters.push(cluster);

@@ -56,13 +56,14 @@ struct Draft<'a> {
 }
 
 impl Fold<'_> {
-    /// Takes one object of a frame.
+    /// Takes one object of a frame; `listed` is the version of the list that it stood in.
     pub(super) fn observe(
         &mut self,
         stamp: Stamp,
         context: &Context,
         raw: &RawValue,
         verb: Verb,
+        listed: Option<&str>,
     ) -> Result<Seen, Fault> {
         let head: Head<'_> =
             serde_json::from_str(raw.get()).map_err(|e| unusable(format!("object: {e}")))?;
@@ -81,6 +82,7 @@ impl Fold<'_> {
         if self.is_known(object, &life, rv, rank)? {
             return Ok(seen);
         }
+        self.note_newest(context.type_id, rv)?;
         let body = with_type(raw.get(), &head, context);
         let address = self.address(context, raw)?;
         let draft = Draft {
@@ -98,7 +100,19 @@ impl Fold<'_> {
         if new {
             self.end_before_later(stamp, context, meta, object)?;
         }
+        if !verb.is_end() {
+            self.end_by_list(stamp, context, object, rv, listed.unwrap_or(rv))?;
+        }
         Ok(seen)
+    }
+
+    /// Keeps the newest version of a type that any source has shown.
+    pub(super) fn note_newest(&mut self, type_id: u32, rv: &str) -> Result<(), StateError> {
+        let newest = &mut self.type_row(type_id)?.newest_rv;
+        if newest.is_empty() || rv::compare(newest, rv) == Some(Ordering::Less) {
+            rv.clone_into(newest);
+        }
+        Ok(())
     }
 
     /// The life that a version belongs to; a new one for a new uid.
@@ -193,6 +207,36 @@ impl Fold<'_> {
             Some(next) => self.end_unseen(stamp, context, own, Verb::Replaced, &next, ""),
             None => Ok(()),
         }
+    }
+
+    /// A version comes late: the fold has seen a whole list of a newer version already. Had the
+    /// object existed there, the list would have shown this version or a newer one, and this one
+    /// would not be new or not be the newest up to there.
+    fn end_by_list(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        object: u64,
+        rv: &str,
+        existed_at: &str,
+    ) -> Result<(), StateError> {
+        if !rv::is_ordered(rv) || !rv::is_ordered(existed_at) {
+            return Ok(());
+        }
+        let type_id = context.type_id;
+        let after = order_key(existed_at, 0, Rank::Gone);
+        let range = (
+            std::ops::Bound::Excluded((type_id, after.as_slice())),
+            std::ops::Bound::Excluded((type_id + 1, [].as_slice())),
+        );
+        let next = self.w.lists.range(range)?.next().transpose()?;
+        let Some(list_rv) = next.and_then(|(key, _)| rv::of_order_key(key.value().1)) else {
+            return Ok(());
+        };
+        if self.existing_at(object, &list_rv)?.as_deref() != Some(rv) {
+            return Ok(());
+        }
+        self.end_unseen(stamp, context, object, Verb::Vanished, &list_rv, "")
     }
 
     /// An object can't have existed any more at `rv`, but nobody saw it end. It is left alone if

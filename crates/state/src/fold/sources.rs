@@ -32,9 +32,25 @@ impl Fold<'_> {
         }
         let proves = matches!(header.kind, Kind::SEAL | Kind::SOURCE_OPEN | Kind::SOURCE_CLOSE);
         for cluster in clusters.into_iter().filter(|_| proves) {
-            self.w.times.insert((cluster, index), (time, basis.code()))?;
+            self.looked(cluster, index, time, basis)?;
         }
         Ok(Stamp { index, time, basis, source, boot })
+    }
+
+    /// Keeps the newest time at which somebody looked at a cluster.
+    pub(super) fn looked(
+        &mut self,
+        cluster: u32,
+        index: u64,
+        time: i64,
+        basis: TimeBasis,
+    ) -> Result<(), StateError> {
+        let before = self.w.times.range((cluster, 0)..=(cluster, index))?.next_back();
+        let before = before.transpose()?.map(|entry| entry.1.value());
+        let newest = before.unwrap_or((time, basis.code()));
+        let newest = if time >= newest.0 { (time, basis.code()) } else { newest };
+        self.w.times.insert((cluster, index), newest)?;
+        Ok(())
     }
 
     fn source(&mut self, id: &[u8; 32]) -> Result<u32, StateError> {
@@ -163,7 +179,41 @@ impl Fold<'_> {
             superseded: None,
         };
         self.supersede(stamp, type_id, cluster, &stated)?;
-        self.put_gap(cluster, type_id, &stated)?;
+        self.replace_stated(stamp, (cluster, type_id), &stated)?;
+        let number = self.put_gap(cluster, type_id, &stated)?;
+        if let Some(stream) = self.stream((type_id, stamp.source))? {
+            // Frames show that it sees again, should no record come that says so.
+            stream.blind = stated.to.is_none().then_some(number).or(stream.blind);
+        }
+        Ok(())
+    }
+
+    /// A source may announce a gap while it lasts; the record that ends it, or gives another
+    /// reason for it, repeats the start and takes its place.
+    fn replace_stated(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        stated: &GapRow,
+    ) -> Result<(), StateError> {
+        let mut replaced = None;
+        for entry in self.w.gaps.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))?.rev() {
+            let (gap_key, value) = entry?;
+            let earlier: GapRow = unrow(value.value())?;
+            let open = earlier.to.is_none() || earlier.closed_index.is_some();
+            let alike = earlier.source == stamp.source && earlier.from == stated.from;
+            if open && alike && !earlier.derived && earlier.superseded.is_none() {
+                replaced = Some((gap_key.value(), earlier));
+                break;
+            }
+        }
+        if let Some((gap_key, mut earlier)) = replaced {
+            earlier.superseded = Some(stamp.index);
+            self.w.gaps.insert(gap_key, row(&earlier).as_slice())?;
+            if let Some(stream) = self.stream((key.1, stamp.source))? {
+                stream.blind = stream.blind.filter(|number| *number != gap_key.2);
+            }
+        }
         Ok(())
     }
 
@@ -244,7 +294,9 @@ impl Fold<'_> {
         let Some(stream) = self.stream(key)? else { return Ok(()) };
         let Some(number) = stream.blind.take() else { return Ok(()) };
         let gap_key = (cluster, key.0, number);
-        if let Some(mut gap) = self.gap_row(gap_key)? {
+        let gap = self.gap_row(gap_key)?;
+        // An older recording, imported later, says nothing about what came after it.
+        if let Some(mut gap) = gap.filter(|gap| gap.from <= stamp.time) {
             gap.to = Some(stamp.time);
             gap.to_rv = (!rv.is_empty()).then(|| rv.to_owned());
             gap.closed_index = Some(stamp.index);

@@ -26,12 +26,9 @@ impl State {
         let cluster = view.one_cluster(filter.cluster.as_deref())?;
         let first = view.bound(cluster, from, None)?;
         let bound = view.bound(cluster, to, None)?;
-        let window = match (first.time, bound.time) {
-            (Some(from), Some(to)) => Window::Span(from.min(to), to.max(from)),
-            _ => Window::Nothing,
-        };
+        let window = Window::span(first.time, &bound);
         let mut types = Vec::new();
-        for chosen in view.chosen(cluster, filter.resource.as_deref())? {
+        for chosen in view.chosen_or_all(cluster, filter.resource.as_deref())? {
             types.push(view.type_coverage(cluster, chosen, &window, &bound)?);
         }
         let problem_count = view.rows.meta.get("problems")?.map_or(0, |n| n.value());

@@ -43,10 +43,7 @@ impl State {
             differences.extend(view.difference(before, after)?);
         }
         // The later side knows of more gaps, and both sides' moments lie within the stretch.
-        let window = match (first.time, second.time) {
-            (Some(a), Some(b)) => Window::Span(a.min(b), a.max(b)),
-            _ => Window::Nothing,
-        };
+        let window = Window::span(first.time, &second);
         let known = if first.known > second.known { &first } else { &second };
         let mut gaps = view.gaps(cluster, &types, &window, known)?;
         for bound in [&first, &second] {

@@ -1,8 +1,10 @@
 //! Which blind stretches a question touches: those that the log states or implies, and what lies
 //! before the first list and after the last record.
 
+use std::cmp::Ordering;
+
 use super::names::Chosen;
-use super::read::{Bound, View};
+use super::read::{Bound, Limit, View};
 use super::types::GapSeen;
 use crate::tables::{ALL, GapRow, StreamRow, unrow};
 use crate::{StateError, Time, rv};
@@ -18,49 +20,76 @@ pub(crate) const ENDED: &str = "recording-ended";
 
 /// What of a blind stretch counts.
 #[derive(Debug, Clone)]
-pub(crate) enum Window {
-    /// This moment.
-    At(i64),
+pub(crate) struct Window {
+    shape: Shape,
+    /// It ends with the newest record, whatever its time: that a recording ends there is no news.
+    newest: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Shape {
     /// Any moment from the first to the second.
-    Span(i64, i64),
-    /// This resource version.
+    Time(i64, i64),
     Rv(String),
     /// Nothing, because there is no record.
     Nothing,
 }
 
 impl Window {
+    /// The one point of a bound.
     pub(crate) fn of(bound: &Bound) -> Self {
-        match (&bound.limit, bound.time) {
-            (super::read::Limit::Rv(rv), _) => Self::Rv(rv.clone()),
-            (_, Some(time)) => Self::At(time),
-            (_, None) => Self::Nothing,
-        }
+        let shape = match (&bound.limit, bound.time) {
+            (Limit::Rv(rv), _) => Shape::Rv(rv.clone()),
+            (_, Some(time)) => Shape::Time(time, time),
+            (_, None) => Shape::Nothing,
+        };
+        Self { shape, newest: matches!(bound.limit, Limit::Known) }
+    }
+
+    /// From a time to a bound, or the other way round.
+    pub(crate) fn span(from: Option<i64>, to: &Bound) -> Self {
+        let shape = match (from, to.time) {
+            (Some(from), Some(to)) => Shape::Time(from.min(to), to.max(from)),
+            _ => Shape::Nothing,
+        };
+        Self { shape, newest: matches!(to.limit, Limit::Known) }
     }
 
     fn ends(&self) -> Option<(i64, i64)> {
-        match self {
-            Self::At(time) => Some((*time, *time)),
-            Self::Span(from, to) => Some((*from, *to)),
-            Self::Rv(_) | Self::Nothing => None,
+        match self.shape {
+            Shape::Time(from, to) => Some((from, to)),
+            Shape::Rv(_) | Shape::Nothing => None,
         }
     }
 
     /// Whether a gap touches it. At its very ends somebody looked.
     fn touches(&self, gap: &GapRow) -> bool {
-        match self {
-            Self::At(time) => gap.from < *time && gap.to.is_none_or(|end| *time < end),
-            Self::Span(from, to) => gap.from < *to && gap.to.is_none_or(|end| *from < end),
-            Self::Rv(wanted) => {
+        if self.newest && gap.reason == ENDED {
+            return false;
+        }
+        match &self.shape {
+            Shape::Time(from, to) => gap.from < *to && gap.to.is_none_or(|end| *from < end),
+            Shape::Rv(wanted) => {
                 let after = gap.from_rv.as_deref().and_then(|from| rv::compare(from, wanted));
                 let before = gap.to_rv.as_deref().and_then(|to| rv::compare(wanted, to));
                 let open = gap.to_rv.is_none() && gap.to.is_none();
                 !gap.recovered
-                    && after.is_some_and(std::cmp::Ordering::is_lt)
-                    && (open || before.is_some_and(std::cmp::Ordering::is_lt))
+                    && after.is_some_and(Ordering::is_lt)
+                    && (open || before.is_some_and(Ordering::is_lt))
             }
-            Self::Nothing => false,
+            Shape::Nothing => false,
         }
+    }
+
+    /// The part of it that a gap covers.
+    fn within(&self, gap: &GapRow) -> Self {
+        let shape = match &self.shape {
+            Shape::Time(from, to) => {
+                Shape::Time(gap.from.max(*from), gap.to.unwrap_or(i64::MAX).min(*to))
+            }
+            other => other.clone(),
+        };
+        Self { shape, newest: false }
     }
 }
 
@@ -112,7 +141,7 @@ impl View {
         }
         rows.sort_by_key(|(_, row)| (row.from, row.index));
         for (cluster_key, row) in &rows {
-            if window.touches(row) && !self.covered_otherwise(row, &rows, &streams)? {
+            if window.touches(row) && !self.covered_otherwise(row, window, &rows, &streams)? {
                 let cluster = match *cluster_key {
                     ALL => None,
                     number => Some(self.cluster_row(number)?.id),
@@ -170,10 +199,8 @@ impl View {
             return Ok(vec![edge(None, None, NEVER, "no whole list of it is recorded")]);
         };
         let mut gaps = Vec::new();
-        let early = match window {
-            Window::Rv(wanted) => {
-                rv::compare(wanted, &first.2).is_some_and(std::cmp::Ordering::is_lt)
-            }
+        let early = match &window.shape {
+            Shape::Rv(wanted) => rv::compare(wanted, &first.2).is_some_and(Ordering::is_lt),
             _ => window.ends().is_some_and(|(from, _)| from < first.1),
         };
         if early {
@@ -190,27 +217,39 @@ impl View {
         Ok(gaps)
     }
 
-    /// Whether another source looked at the type all through a gap.
+    /// Whether another source looked at the type where a gap touches the window.
     fn covered_otherwise(
         &self,
         gap: &GapRow,
+        window: &Window,
         rows: &[(u32, GapRow)],
         streams: &[(u32, StreamRow)],
     ) -> Result<bool, StateError> {
-        let end = gap.to.unwrap_or(i64::MAX);
+        let part = window.within(gap);
         for (source, stream) in streams.iter().filter(|(source, _)| *source != gap.source) {
-            let since = stream.first_list.as_ref().is_some_and(|(_, time, _)| *time <= gap.from);
             let blind = rows.iter().any(|(_, other)| {
-                other.source == *source
-                    && !other.recovered
-                    && other.from < end
-                    && other.to.is_none_or(|to| to > gap.from)
+                other.source == *source && !other.recovered && part.touches(other)
             });
-            if since && !blind && self.source_last(*source)?.is_some_and(|last| last >= end) {
+            if !blind && self.covers(*source, stream, &part)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a source had listed the type before the window and was there until its end.
+    fn covers(&self, source: u32, stream: &StreamRow, part: &Window) -> Result<bool, StateError> {
+        let Some((_, first, first_rv)) = &stream.first_list else { return Ok(false) };
+        Ok(match &part.shape {
+            Shape::Time(from, to) => {
+                first <= from && self.source_last(source)?.is_some_and(|last| last >= *to)
+            }
+            Shape::Rv(wanted) => {
+                rv::compare(first_rv, wanted).is_some_and(Ordering::is_le)
+                    && rv::compare(wanted, &stream.last_rv).is_some_and(Ordering::is_le)
+            }
+            Shape::Nothing => false,
+        })
     }
 
     /// Last moment at which a source surely looked.

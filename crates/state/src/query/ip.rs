@@ -132,7 +132,11 @@ impl View {
         for (object, lease) in held {
             candidates.push(self.candidate(object, &lease, key, asked)?);
         }
-        let window = if asked.point { Window::At(asked.to) } else { Window::Span(from, to) };
+        let window = if asked.point {
+            Window::of(&asked.bound)
+        } else {
+            Window::span(Some(asked.from), &asked.bound)
+        };
         let pods: Vec<Chosen> = vec![self.choose(asked.cluster, "pods")?];
         let gaps = self.gaps(asked.cluster, &pods, &window, &asked.bound)?;
         Ok(Part { candidates, unaddressed: self.unaddressed(asked)?, gaps })

@@ -66,8 +66,8 @@ impl State {
         lives.sort_by_key(|(first, _)| *first);
         let lives: Vec<Life> = lives.into_iter().map(|(_, life)| life).collect();
         let first = lives.iter().flat_map(|life| &life.versions).map(|v| v.time.0).min();
-        let window = match (first, bound.time) {
-            (Some(first), Some(time)) => Window::Span(first, time),
+        let window = match first {
+            Some(_) if bound.time.is_some() => Window::span(first, &bound),
             _ => Window::of(&bound),
         };
         let gaps = view.gaps(cluster, &types, &window, &bound)?;

@@ -146,6 +146,22 @@ impl View {
             .collect())
     }
 
+    /// As [`View::chosen`], but all that are known, recorded or not.
+    pub(crate) fn chosen_or_all(
+        &self,
+        cluster: u32,
+        wanted: Option<&str>,
+    ) -> Result<Vec<Chosen>, StateError> {
+        if wanted.is_some() {
+            return self.chosen(cluster, wanted);
+        }
+        let id = self.cluster_row(cluster)?.id;
+        let types = self.types(cluster)?.into_iter();
+        Ok(types
+            .map(|(number, row)| Chosen { number: Some(number), shown: shown(&id, row) })
+            .collect())
+    }
+
     /// The type that people mean.
     pub(crate) fn choose(&self, cluster: u32, text: &str) -> Result<Chosen, StateError> {
         let id = self.cluster_row(cluster)?.id;

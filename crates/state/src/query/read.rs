@@ -135,7 +135,7 @@ impl View {
         Ok(Bound { limit, known, time, basis })
     }
 
-    /// Effective time of the newest record up to `known` that speaks of the cluster.
+    /// Newest effective time of the records up to `known` that speak of the cluster.
     pub(crate) fn last_time(
         &self,
         cluster: u32,

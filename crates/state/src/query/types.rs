@@ -346,7 +346,7 @@ pub struct Problem {
 pub struct Coverage {
     /// Where the answer stands.
     pub as_of: AsOf,
-    /// Each recorded type.
+    /// Each type that is recorded, was discovered, or has a gap of its own.
     pub types: Vec<TypeCoverage>,
     /// Number of records that could not be used, ever.
     pub problem_count: u64,

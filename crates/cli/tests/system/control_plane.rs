@@ -23,7 +23,12 @@ async fn reproduces(folder: &str, lists: usize) {
             Compared::Different(how) => different.push(how),
         }
     }
-    assert!(different.is_empty(), "{} of {lists}: {:#?}", different.len(), &different[..3.min(different.len())]);
+    assert!(
+        different.is_empty(),
+        "{} of {lists}: {:#?}",
+        different.len(),
+        &different[..3.min(different.len())]
+    );
     up.stop();
     home.run(&["fsck", "--data", home.data().to_str().unwrap()]).ok();
 }

@@ -64,9 +64,14 @@ impl Home {
 
     /// `stele up` on a free port with this home's data.
     pub(crate) fn up(&self, arguments: &[&str]) -> Up {
+        self.up_at("127.0.0.1:0", arguments)
+    }
+
+    /// `stele up` at a given address.
+    pub(crate) fn up_at(&self, listen: &str, arguments: &[&str]) -> Up {
         let mut child = self
             .command()
-            .args(["up", "--listen", "127.0.0.1:0", "--data"])
+            .args(["up", "--listen", listen, "--data"])
             .arg(self.data())
             .args(arguments)
             .stdout(Stdio::piped())

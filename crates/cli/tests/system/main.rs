@@ -1,6 +1,7 @@
 //! The whole program from outside: real processes, real files, real clusters, other people's
 //! verifiers. Slow by nature; what a single crate can show is tested there.
 
+mod agent;
 mod control_plane;
 mod exact;
 mod harness;

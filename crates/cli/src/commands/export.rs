@@ -54,6 +54,8 @@ pub(crate) async fn run(app: &App, args: &ExportArgs) -> Outcome {
     for (name, index) in [("from", args.from), ("to", args.to)] {
         query.extend(index.map(|index| (name, index.to_string())));
     }
+    let asked: Vec<_> = query.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    app.ui.note(&format!("Records {}.", asked.join(" ")));
     let (client, _) = app.client(&args.connect)?;
     let response = client.send(Method::GET, "v1/export", &query, None).await?;
     let to_stdout = args.out.as_os_str() == "-";

@@ -27,7 +27,7 @@ use crate::when::{grouped, rfc3339};
 #[command(after_help = "Examples:
   kubectl get pods -A -w -o json --output-watch-events | stele import - --name lab
   stele import recording.jsonl.zst audit.log.gz --name lab
-  stele import objects.json --observed-at 2026-11-23T03:12Z --complete-lists
+  stele import objects.json --observed-at 2026-11-23T03:12Z --complete
 
 Forms: `watch` (kubectl get -w -o json --output-watch-events), `recording` (lines that wrap lists
 and watch events with their time of receipt), `list` (objects and lists of objects), `audit` (lines
@@ -51,20 +51,15 @@ pub(crate) struct ImportArgs {
     /// When files that carry no times were taken (see `stele help time`)
     #[arg(long, value_name = "TIME")]
     observed_at: Option<String>,
-    /// Lists hold all objects of their type: what is not in them did not exist
+    /// The files hold all there was: what a list leaves out did not exist, nor did anything
+    /// before a watch that begins without a list
     #[arg(long)]
-    complete_lists: bool,
+    complete: bool,
     /// Store values of Secrets as they are
     #[arg(long)]
     store_secret_values: bool,
     /// Import into this data directory, with no server
-    #[arg(
-        long,
-        env = "STELE_DATA",
-        value_name = "DIR",
-        conflicts_with = "server",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
     connect: ConnectArgs,
@@ -95,8 +90,8 @@ pub(crate) struct Options {
     pub(crate) format: Option<Format>,
     /// When input without times was taken.
     pub(crate) observed_at: Option<EventTime>,
-    /// Lists are complete.
-    pub(crate) complete_lists: bool,
+    /// The input holds all there was.
+    pub(crate) complete: bool,
     /// Keep values of Secrets.
     pub(crate) store_secret_values: bool,
 }
@@ -149,7 +144,7 @@ fn options(app: &App, args: &ImportArgs) -> Result<Options, CliError> {
         name,
         format: args.format,
         observed_at: observed_at.map(EventTime::from_unix_ns),
-        complete_lists: args.complete_lists,
+        complete: args.complete,
         store_secret_values: args.store_secret_values,
     })
 }
@@ -239,7 +234,7 @@ async fn read_all(
             name: input.name.clone(),
             cluster: options.cluster.clone(),
             observed_at: options.observed_at,
-            complete_lists: options.complete_lists,
+            complete: options.complete,
             store_secret_values: options.store_secret_values,
         };
         let report = import(input.reader, options, source, |step| progress.at(step.bytes)).await;

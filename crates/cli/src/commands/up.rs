@@ -37,17 +37,17 @@ pub(crate) struct UpArgs {
     /// Serve without TLS on an address that other machines can reach
     #[arg(long)]
     allow_plaintext: bool,
-    #[command(flatten)]
-    record: recorders::RecordArgs,
-    /// Record nothing: only serve
-    #[arg(long, conflicts_with_all = ["kubeconfig", "kube_contexts", "in_cluster"])]
-    no_record: bool,
     /// Name of the context to write to the user's configuration
     #[arg(long, value_name = "NAME", default_value = "default")]
     save_context: String,
     /// Leave the user's configuration alone
     #[arg(long, conflicts_with = "save_context")]
     no_save_context: bool,
+    #[command(flatten)]
+    record: recorders::RecordArgs,
+    /// Record nothing: only serve
+    #[arg(long, conflicts_with_all = ["kubeconfig", "kube_contexts", "in_cluster"])]
+    no_record: bool,
 }
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:7117";

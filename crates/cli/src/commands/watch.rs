@@ -91,6 +91,12 @@ pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
     let (client, context) = app.client(&args.connect)?;
     let scope = Scope { namespace: &args.namespace, cluster: &args.cluster, context: &context };
     scope.add(&client, kind, &mut query).await?;
+    let begin = match (&since, args.from_index) {
+        (Some(since), _) => since.clone(),
+        (None, Some(index)) => format!("ledger index {index}"),
+        (None, None) => String::from("now"),
+    };
+    app.ui.note(&format!("From {begin}."));
     let end = if args.until_now {
         Some(client.json::<LogInfo>("v1/log", &Query::new()).await?.size)
     } else {

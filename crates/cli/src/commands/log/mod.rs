@@ -37,13 +37,7 @@ enum LogCommand {
 #[derive(Debug, Clone, Default, Args)]
 struct WhereArgs {
     /// Read this data directory instead of asking a server
-    #[arg(
-        long,
-        env = "STELE_DATA",
-        value_name = "DIR",
-        conflicts_with = "server",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
     connect: ConnectArgs,

@@ -112,8 +112,9 @@ pub struct ImportOptions {
     pub cluster: String,
     /// When input that carries no times was taken, if that is known.
     pub observed_at: Option<EventTime>,
-    /// Lists hold all objects of their types, so that what is not in them did not exist.
-    pub complete_lists: bool,
+    /// The input holds all that there was: what a list leaves out did not exist, and where a watch
+    /// has no list before it, nothing existed when it began.
+    pub complete: bool,
     /// Record values of Secrets as they are. Off unless somebody asks for it.
     pub store_secret_values: bool,
 }

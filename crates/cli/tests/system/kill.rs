@@ -8,24 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Home, number};
+use crate::harness::{Client, Home, Random, number};
 
 const ROUNDS_DEFAULT: u64 = 200;
 const WRITERS: usize = 4;
 /// Longest life of a server, in milliseconds.
 const LIFE_MS_MAX: u64 = 250;
-
-/// xorshift64*: the moments need to be spread, not secret.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % limit
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_records_outlive_sigkill() {

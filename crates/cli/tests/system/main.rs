@@ -8,3 +8,4 @@ mod harness;
 mod kill;
 mod live;
 mod other_verifier;
+mod pod_mapping;

@@ -123,7 +123,7 @@ impl Converter {
 
     /// The next place in the list of a type. An open list goes on for ever.
     fn place(&mut self, group: &str, resource: &str, end: bool) -> ListPage {
-        let last = end && self.options.complete_lists;
+        let last = end && self.options.complete;
         let new = self.list_id();
         let key = (group.to_owned(), resource.to_owned());
         let (id, page) = self.open_lists.remove(&key).unwrap_or((new, 0));

@@ -200,6 +200,9 @@ impl Converter {
         let rv = meta.resource_version.unwrap_or_default();
         let time = claimed.or(self.options.observed_at);
         let time = time.unwrap_or_else(|| EventTime::from_unix_ns(self.now()));
+        if self.options.complete && !self.streams.0.contains_key(&key_of(&resource)) {
+            self.began_with_nothing(claimed, &resource, &rv)?;
+        }
         let stream = self.streams.0.entry(key_of(&resource)).or_default();
         let gap = stream.resumed(time, &rv, true);
         self.stream_gap(&resource, gap, time);
@@ -208,6 +211,26 @@ impl Converter {
         self.emit_frame(Kind::KUBE_WATCH, claimed, &rv, context, raw)?;
         self.streams.saw(&resource, time.unix_ns(), &rv);
         Ok(())
+    }
+
+    /// States what whoever imports asserts: that nothing existed just before a watch's first frame.
+    fn began_with_nothing(
+        &mut self,
+        claimed: Option<EventTime>,
+        resource: &Resource,
+        first_rv: &str,
+    ) -> Result<(), Wrong> {
+        let Some(rv) = first_rv.parse::<u64>().ok().and_then(|rv| rv.checked_sub(1)) else {
+            return Ok(());
+        };
+        let (kind, rv) = (&resource.kind, rv.to_string());
+        let raw = serde_json::json!({
+            "kind": format!("{kind}List"), "apiVersion": self.context(resource.clone()).api_version(),
+            "metadata": {"resourceVersion": rv}, "items": [],
+        });
+        let list = Some(ListPage { id: self.list_id(), page: 0, last: true });
+        let context = FrameContext { list, ..self.context(resource.clone()) };
+        self.emit_frame(Kind::KUBE_LIST, claimed, &rv, context, raw.to_string().into())
     }
 
     fn stream_gap(&mut self, resource: &Resource, gap: Option<Gap>, time: EventTime) {

@@ -76,7 +76,7 @@ fn options() -> ImportOptions {
         name: "input".to_owned(),
         cluster: "c".to_owned(),
         observed_at: None,
-        complete_lists: false,
+        complete: false,
         store_secret_values: false,
     }
 }
@@ -239,9 +239,9 @@ async fn lists_are_open_unless_they_are_said_to_be_complete() {
             "metadata": {"name": "w", "namespace": "n"}}, {"kind": "Pod"},
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "c2VjcmV0"}}]});
     let text = format!("{list:#}\n{}", pod("c", 3));
-    for complete_lists in [false, true] {
+    for complete in [false, true] {
         let observed_at = Some(EventTime::from_unix_ns(5));
-        let options = ImportOptions { complete_lists, observed_at, ..options() };
+        let options = ImportOptions { complete, observed_at, ..options() };
         let input = std::io::Cursor::new(text.clone().into_bytes());
         let imported = try_import(input, options).await.unwrap();
         assert_eq!(imported.report.format, Format::List);
@@ -256,8 +256,8 @@ async fn lists_are_open_unless_they_are_said_to_be_complete() {
                 (context.resource.as_str(), list.last, list.page)
             })
             .collect();
-        let page = |n: u32| if complete_lists { 0 } else { n };
-        let last = complete_lists;
+        let page = |n: u32| if complete { 0 } else { n };
+        let last = complete;
         assert_eq!(
             seen,
             BTreeSet::from([

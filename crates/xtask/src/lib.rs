@@ -15,6 +15,7 @@ pub mod go;
 pub mod kube_http;
 pub mod not_run;
 pub mod places;
+mod processes;
 pub mod progress;
 pub mod random;
 pub mod recording;

@@ -11,9 +11,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::not_run::{FILE_VARIABLE, TESTBED_VARIABLE};
+use crate::processes::wait_at_most;
 use crate::progress::Progress;
 use crate::testbed::TestbedError;
 use crate::{places, testbed, tidy};
+
+/// A step that takes longer hangs. The longest one, all tests with everything to be built before,
+/// takes about half of it on two cores.
+const STEP_TIME_MAX: Duration = Duration::from_secs(45 * 60);
 
 /// What is run.
 #[derive(Debug, Clone, Default)]
@@ -99,12 +104,16 @@ impl Suite {
         if self.options.testbed_required {
             command.env(TESTBED_VARIABLE, "required");
         }
-        let status = command.current_dir(&self.root).stdin(Stdio::null()).status();
-        let status = status.map_err(TestbedError::io(line.clone()))?;
-        Ok(if status.success() {
-            Outcome::Passed
-        } else {
-            Outcome::Failed(format!("`{line}`: {status}"))
+        let child = command.current_dir(&self.root).stdin(Stdio::null()).spawn();
+        let mut child = child.map_err(TestbedError::io(line.clone()))?;
+        let ended = wait_at_most(&mut child, STEP_TIME_MAX);
+        Ok(match ended.map_err(TestbedError::io(line.clone()))? {
+            Some(status) if status.success() => Outcome::Passed,
+            Some(status) => Outcome::Failed(format!("`{line}`: {status}")),
+            None => {
+                let minutes = STEP_TIME_MAX.as_secs() / 60;
+                Outcome::Failed(format!("`{line}` was ended after {minutes} minutes"))
+            }
         })
     }
 

@@ -10,3 +10,4 @@ mod faults;
 mod kill;
 mod load;
 mod model;
+mod python;

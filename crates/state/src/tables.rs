@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::StateError;
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 2;
 
 /// In keys: no cluster, no type.
 pub(crate) const ALL: u32 = u32::MAX;
@@ -199,6 +199,9 @@ pub(crate) struct StreamRow {
     /// Record of the first frame.
     #[n(9)]
     pub(crate) first_index: u64,
+    /// The gap since the server's data were set back.
+    #[n(10)]
+    pub(crate) set_back: Option<u64>,
 }
 
 /// A list of which the last page has not come yet.

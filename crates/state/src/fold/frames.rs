@@ -167,6 +167,7 @@ impl Fold<'_> {
         let new = self.stream(key)?.is_none();
         self.touch(stamp, key)?;
         if place.page == 0 {
+            self.begin_set_back(stamp, key, list_rv)?;
             self.begin_list(stamp, key, place.id, list_rv, new)?;
         }
         let mut whole = self.continue_list(stamp, key, place.id, place.page)?;
@@ -285,6 +286,7 @@ impl Fold<'_> {
             self.w.lists.insert((key.0, order.as_slice()), ())?;
         }
         self.drop_list(key)?;
+        self.end_set_back(stamp, key, last_rv)?;
         self.end_blindness(stamp, key, last_rv)?;
         self.advance(stamp, key, last_rv)?;
         Ok(())

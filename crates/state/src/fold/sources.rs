@@ -1,12 +1,14 @@
 //! Sources: their boots, the times that prove they were looking, and gaps: those they state and
 //! those that follow from their silence.
 
+use std::cmp::Ordering;
+
 use redb::ReadableTable;
 use stele_record::{Declaration, Gap, Kind};
 
 use super::{Fault, Fold, FoldRecord, Stamp, as_u32, unusable};
 use crate::tables::{ALL, GapRow, LogRow, SourceRow, StreamRow, row, unrow};
-use crate::{StateError, TimeBasis};
+use crate::{StateError, TimeBasis, rv};
 
 impl Fold<'_> {
     /// Takes note of who speaks, and gives the record's stamp.
@@ -112,18 +114,25 @@ impl Fold<'_> {
                 ("no-close", "the recorder ended without saying so")
             };
             for (type_id, _) in self.streams_of(source)? {
-                let rv = self.stream((type_id, source))?.map(|stream| stream.last_rv.clone());
+                let key = (type_id, source);
+                let Some(stream) = self.stream(key)? else { continue };
+                // That the recorder runs again does not mean that it sees this type again: its
+                // next word about it ends the gap.
+                let open = stream.blind.is_none();
                 let gap = GapRow {
-                    from_rv: rv.filter(|rv| !rv.is_empty()),
+                    from_rv: (!stream.last_rv.is_empty()).then(|| stream.last_rv.clone()),
                     index: record.index,
                     source,
                     from: last,
-                    to: Some(record.header.observed_time.unix_ns()),
+                    to: (!open).then(|| record.header.observed_time.unix_ns()),
                     reason: reason.to_owned(),
                     detail: detail.to_owned(),
                     ..GapRow::default()
                 };
-                self.derive_gap((type_id, source), gap)?;
+                let number = self.derive_gap(key, gap)?;
+                if let Some(stream) = self.stream(key)?.filter(|_| open) {
+                    stream.blind = Some(number);
+                }
             }
         }
         let known = self.source_row(source)?;
@@ -245,6 +254,9 @@ impl Fold<'_> {
                 if overlaps {
                     derived.superseded = Some(stamp.index);
                     self.w.gaps.insert(gap_key, row(&derived).as_slice())?;
+                    if let Some(stream) = self.stream(key)? {
+                        stream.blind = stream.blind.filter(|blind| *blind != number);
+                    }
                 } else if let Some(stream) = self.stream(key)? {
                     stream.derived.push(number);
                 }
@@ -281,6 +293,61 @@ impl Fold<'_> {
             stream.derived.push(number);
         }
         Ok(number)
+    }
+
+    /// A list of an older version than was seen before: the server's data were set back, and
+    /// versions are given out a second time. What was seen of the first time can't be told from
+    /// what is there now, until a whole list is beyond all of it (see [`Self::end_set_back`]).
+    pub(super) fn begin_set_back(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        rv: &str,
+    ) -> Result<(), StateError> {
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        let went_back = rv::compare(rv, &stream.last_rv) == Some(Ordering::Less);
+        // The parts of a recording may come in any order.
+        if !went_back || stream.set_back.is_some() || stamp.basis == TimeBasis::Claimed {
+            return Ok(());
+        }
+        let gap = GapRow {
+            index: stamp.index,
+            source: stamp.source,
+            from: stream.last_time,
+            from_rv: Some(rv.to_owned()),
+            reason: "versions-went-back".to_owned(),
+            detail: format!("listed at {rv} after {} had been seen", stream.last_rv),
+            ..GapRow::default()
+        };
+        let number = self.derive_gap(key, gap)?;
+        if let Some(stream) = self.stream(key)? {
+            stream.set_back = Some(number);
+            // What the recorder states is about what it missed, not about this.
+            stream.derived.retain(|derived| *derived != number);
+        }
+        Ok(())
+    }
+
+    /// A whole list was seen: if it is beyond all versions that were ever seen, each version has
+    /// one meaning again.
+    pub(super) fn end_set_back(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        rv: &str,
+    ) -> Result<(), StateError> {
+        let cluster = self.type_row(key.0)?.cluster;
+        let Some(stream) = self.stream(key)? else { return Ok(()) };
+        let beyond = rv::compare(rv, &stream.last_rv).is_some_and(Ordering::is_ge);
+        let Some(number) = stream.set_back.take_if(|_| beyond) else { return Ok(()) };
+        let gap_key = (cluster, key.0, number);
+        if let Some(mut gap) = self.gap_row(gap_key)? {
+            gap.to = Some(stamp.time);
+            gap.to_rv = Some(rv.to_owned());
+            gap.closed_index = Some(stamp.index);
+            self.w.gaps.insert(gap_key, row(&gap).as_slice())?;
+        }
+        Ok(())
     }
 
     /// The stream sees again: ends the blind stretch that an ERROR line began.

@@ -45,9 +45,11 @@ impl State {
         // The later side knows of more gaps, and both sides' moments lie within the stretch.
         let window = Window::span(first.time, &second);
         let known = if first.known > second.known { &first } else { &second };
-        let mut gaps = view.gaps(cluster, &types, &window, known)?;
+        // A type that nobody may see can hide differences as well.
+        let asked = view.chosen_or_all(cluster, filter.resource.as_deref())?;
+        let mut gaps = view.gaps(cluster, &asked, &window, known)?;
         for bound in [&first, &second] {
-            for gap in view.gaps(cluster, &types, &Window::of(bound), known)? {
+            for gap in view.gaps(cluster, &asked, &Window::of(bound), known)? {
                 if !gaps.contains(&gap) {
                     gaps.push(gap);
                 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use super::names::Chosen;
 use super::read::{Bound, Limit, View};
 use super::types::GapSeen;
-use crate::tables::{ALL, GapRow, StreamRow, unrow};
+use crate::tables::{ALL, GapRow, SourceRow, StreamRow, unrow};
 use crate::{StateError, Time, rv};
 
 /// Reason of the stretch before a type was first listed.
@@ -17,6 +17,9 @@ pub(crate) const NEVER: &str = "never-listed";
 pub(crate) const NO_LATER: &str = "no-later-record";
 /// Reason of the stretch after an imported recording.
 pub(crate) const ENDED: &str = "recording-ended";
+
+/// How long a source that is there may be silent.
+const HEARTBEAT_MAX_NS: i64 = 30_000_000_000;
 
 /// What of a blind stretch counts.
 #[derive(Debug, Clone)]
@@ -124,7 +127,7 @@ impl View {
             Some(number) => self.streams(number, bound)?,
             None => Vec::new(),
         };
-        let mut gaps = self.edges(cluster, chosen, &streams, window, bound)?;
+        let mut gaps = self.edges(cluster, chosen, &streams, window)?;
         let mut keys = vec![(cluster, ALL), (ALL, ALL)];
         keys.extend(chosen.number.map(|number| (cluster, number)));
         let mut rows = Vec::new();
@@ -149,7 +152,59 @@ impl View {
                 gaps.push(to_seen(cluster, row));
             }
         }
+        for silence in self.silences(cluster, chosen, &streams, window, bound)? {
+            if window.touches(&silence)
+                && !self.covered_otherwise(&silence, window, &rows, &streams)?
+            {
+                let id = self.cluster_row(cluster)?.id;
+                gaps.push(GapSeen { index: None, ..to_seen(Some(id), &silence) });
+            }
+        }
         Ok(gaps)
+    }
+
+    /// The stretches after the last word of each source that recorded the type, up to the first
+    /// list of the next one. If nobody did that in person (recordings say themselves where they
+    /// end), it is the stretch after the newest record of the cluster.
+    fn silences(
+        &self,
+        cluster: u32,
+        chosen: &Chosen,
+        streams: &[(u32, StreamRow)],
+        window: &Window,
+        bound: &Bound,
+    ) -> Result<Vec<GapRow>, StateError> {
+        let listed = || streams.iter().filter_map(|(_, stream)| stream.first_list.as_ref());
+        let Some((_, to)) = window.ends().filter(|_| listed().next().is_some()) else {
+            return Ok(Vec::new());
+        };
+        let silence = |source: u32, from: i64| GapRow {
+            source,
+            group: Some(chosen.shown.group.clone()),
+            resource: Some(chosen.shown.resource.clone()),
+            from,
+            to: listed().map(|(_, time, _)| *time).filter(|time| *time > from).min(),
+            reason: NO_LATER.to_owned(),
+            derived: true,
+            detail: "nothing later is recorded yet".to_owned(),
+            ..GapRow::default()
+        };
+        let mut found = Vec::new();
+        for (source, _) in streams.iter().filter(|(_, stream)| stream.first_list.is_some()) {
+            let row = self.source_row(*source)?;
+            let Some(last) = row.last_time.filter(|_| !row.imported) else { continue };
+            // The newest record may be of another source; this one is heard of soon.
+            if !window.newest || last.saturating_add(HEARTBEAT_MAX_NS) < to {
+                found.push(silence(*source, last));
+            }
+        }
+        let newest = bound.known.map(|known| self.last_time(cluster, known)).transpose()?.flatten();
+        if let Some((last, _)) = newest.filter(|(last, _)| to > *last)
+            && !found.iter().any(|row| row.to.is_none() && row.from <= last)
+        {
+            found.push(silence(u32::MAX, last));
+        }
+        Ok(found)
     }
 
     /// What each source says of a type, as far as it is known at the bound.
@@ -170,14 +225,13 @@ impl View {
         Ok(streams)
     }
 
-    /// What lies before the first list and after the last record.
+    /// What lies before the first list.
     fn edges(
         &self,
         cluster: u32,
         chosen: &Chosen,
         streams: &[(u32, StreamRow)],
         window: &Window,
-        bound: &Bound,
     ) -> Result<Vec<GapSeen>, StateError> {
         let id = self.cluster_row(cluster)?.id;
         let edge = |from: Option<i64>, to: Option<i64>, reason: &str, detail: &str| GapSeen {
@@ -207,12 +261,6 @@ impl View {
             let mut gap = edge(None, Some(first.1), NOT_YET, "it was first listed later");
             gap.to_rv = Some(first.2.clone());
             gaps.push(gap);
-        }
-        let last = bound.known.map(|known| self.last_time(cluster, known)).transpose()?.flatten();
-        if let (Some((last, _)), Some((_, to))) = (last, window.ends())
-            && to > last
-        {
-            gaps.push(edge(Some(last), None, NO_LATER, "nothing later is recorded yet"));
         }
         Ok(gaps)
     }
@@ -254,9 +302,12 @@ impl View {
 
     /// Last moment at which a source surely looked.
     pub(crate) fn source_last(&self, source: u32) -> Result<Option<i64>, StateError> {
-        let Some(found) = self.rows.source_rows.get(source)? else { return Ok(None) };
-        let row: crate::tables::SourceRow = unrow(found.value())?;
-        Ok(row.last_time)
+        Ok(self.source_row(source)?.last_time)
+    }
+
+    fn source_row(&self, source: u32) -> Result<SourceRow, StateError> {
+        let found = self.rows.source_rows.get(source)?;
+        found.map_or_else(|| Ok(SourceRow::default()), |found| unrow(found.value()))
     }
 }
 

@@ -32,7 +32,9 @@ impl State {
         for found in view.find(&types, &query.filter, &bound)? {
             objects.push(view.to_object(found, query.without_bodies)?);
         }
-        let gaps = view.gaps(cluster, &types, &Window::of(&bound), &bound)?;
+        // A type that nobody may see can hide what is asked for as well.
+        let asked = view.chosen_or_all(cluster, query.filter.resource.as_deref())?;
+        let gaps = view.gaps(cluster, &asked, &Window::of(&bound), &bound)?;
         Ok(Listing {
             as_of: bound.as_of(),
             types: types.into_iter().map(|chosen| chosen.shown).collect(),

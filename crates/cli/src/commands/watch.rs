@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
-use stele_server::api::{HistoryItem, LogInfo, WatchItem};
+use stele_server::api::{HistoryItem, WatchItem};
 use tokio::time::{sleep, timeout};
 
 use crate::app::{App, ConnectArgs};
@@ -30,7 +30,7 @@ use crate::when::rfc3339;
 #[command(after_help = "Examples:
   stele watch -A
   stele watch deploy/web -n shop -o jsonl
-  stele watch pods --since 2h --until-now
+  stele watch pods --since 2h
   stele watch -A --from-index 812345 -o jsonl
 
 With -o jsonl each line has the index of its record: after a stop, go on with --from-index.")]
@@ -44,9 +44,6 @@ pub(crate) struct WatchArgs {
     /// Begin at this ledger index
     #[arg(long, value_name = "INDEX")]
     from_index: Option<u64>,
-    /// End when the present is reached instead of following it
-    #[arg(long)]
-    until_now: bool,
     #[command(flatten)]
     namespace: NamespaceArgs,
     /// Label selector
@@ -97,12 +94,7 @@ pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
         (None, None) => String::from("now"),
     };
     app.ui.note(&format!("From {begin}."));
-    let end = if args.until_now {
-        Some(client.json::<LogInfo>("v1/log", &Query::new()).await?.size)
-    } else {
-        None
-    };
-    let mut watch = Watch { app, args, client: &client, query, since, end, last_id: None };
+    let mut watch = Watch { app, args, client: &client, query, since, last_id: None };
     tokio::select! {
         ended = watch.follow() => ended,
         _ = tokio::signal::ctrl_c() => {
@@ -118,17 +110,8 @@ struct Watch<'a> {
     client: &'a Client,
     query: Query,
     since: Option<String>,
-    /// Index at which nothing more is wanted.
-    end: Option<u64>,
     /// Id of the last event, `INDEX.ORDINAL`.
     last_id: Option<String>,
-}
-
-enum Ended {
-    /// The connection broke; it is worth another try.
-    Broken(String),
-    /// The present was reached, and that was all that was asked for.
-    Done,
 }
 
 impl Watch<'_> {
@@ -140,10 +123,7 @@ impl Watch<'_> {
             let reason = match self.connect().await {
                 Ok(response) => {
                     connected = true;
-                    match self.read(response).await? {
-                        Ended::Done => return Ok(Exit::Done),
-                        Ended::Broken(reason) => reason,
-                    }
+                    self.read(response).await?
                 }
                 // Before the first connection an error is the answer; later it is an outage.
                 Err(error) if !connected || error.exit() != Exit::Failed => return Err(error),
@@ -182,32 +162,30 @@ impl Watch<'_> {
         Err(self.client.refused(response).await)
     }
 
-    async fn read(&mut self, response: Response) -> Result<Ended, CliError> {
+    /// Prints events until the connection breaks, and says why it did.
+    async fn read(&mut self, response: Response) -> Result<String, CliError> {
         let mut stream = response.bytes_stream();
         let mut parser = Parser::default();
         loop {
             let chunk = match timeout(SILENCE_MAX, stream.next()).await {
-                Err(_) => return Ok(Ended::Broken(String::from("it went silent"))),
-                Ok(None) => return Ok(Ended::Broken(String::from("the server ended it"))),
-                Ok(Some(Err(error))) => return Ok(Ended::Broken(error.to_string())),
+                Err(_) => return Ok(String::from("it went silent")),
+                Ok(None) => return Ok(String::from("the server ended it")),
+                Ok(Some(Err(error))) => return Ok(error.to_string()),
                 Ok(Some(Ok(chunk))) => chunk,
             };
             let events = parser
                 .push(&chunk)
                 .map_err(|e| CliError::failed(format!("the server's events: {e}")))?;
             for event in events {
-                if self.event(event)? {
-                    return Ok(Ended::Done);
-                }
+                self.event(event)?;
             }
         }
     }
 
-    /// Prints an event; true if nothing more is wanted.
-    fn event(&mut self, event: Event) -> Result<bool, CliError> {
+    /// Prints an event and remembers how far it leads.
+    fn event(&mut self, event: Event) -> Result<(), CliError> {
         let item = WatchItem::read(&event.name, &event.data)
             .map_err(|e| CliError::failed(format!("an event can't be read: {e}")))?;
-        let mut next_index = 0;
         match item {
             Some(WatchItem::Change(change)) => self.change(&change)?,
             Some(WatchItem::Gap(gap)) => match self.args.output {
@@ -216,15 +194,12 @@ impl Watch<'_> {
                     output::json_line(&self.app.ui, &serde_json::json!({"gap": gap}))?;
                 }
             },
-            Some(WatchItem::Cursor(cursor) | WatchItem::End(cursor)) => {
-                next_index = cursor.next_index;
-            }
             _ => {}
         }
         if event.id.is_some() {
             self.last_id = event.id;
         }
-        Ok(self.end.is_some_and(|end| next_index >= end))
+        Ok(())
     }
 
     fn change(&self, item: &HistoryItem) -> Result<(), CliError> {

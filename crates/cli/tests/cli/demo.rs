@@ -41,8 +41,35 @@ fn every_command_of_the_tour_answers() {
         assert!(matches!(code, Some(0 | 6)), "{command}: {output:?}");
         assert!(!output.stdout.is_empty() || command.starts_with("export"), "{command}");
     }
+    watch(&home, &config);
     kill_process(Pid::from_child(&demo), Signal::TERM).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(0));
+}
+
+/// A subscription from the beginning gives what was recorded, and ends on Ctrl-C with the place to
+/// go on from.
+fn watch(home: &Home, config: &str) {
+    let mut watch = home
+        .command(&["watch", "-A", "--from-index", "0", "-o", "jsonl"])
+        .env("STELE_CONFIG", config)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    for _ in 0..5 {
+        let line: serde_json::Value =
+            serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert!(line["index"].is_u64() && line["object"].is_object(), "{line}");
+    }
+    // What it still says must be read, or it waits instead of seeing the signal.
+    let rest = std::thread::spawn(move || lines.for_each(drop));
+    kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
+    let output = watch.wait_with_output().unwrap();
+    rest.join().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("--from-index"), "{stderr}");
 }
 
 #[test]

@@ -93,12 +93,12 @@ fn wrong_input_to_append_is_named_and_not_recorded() {
 fn a_time_without_a_zone_is_taken_with_one() {
     let home = Home::new();
     let _up = home.up(&[]);
-    let args = ["watch", "-A", "--until-now", "--since", "2026-11-23T03:12"];
+    let args = ["export", "--out", "e.jsonl", "--since", "2026-11-23T03:12"];
     home.run(&args).expect(2);
     let mut args = args.to_vec();
     args.extend(["--tz", "Europe/Berlin"]);
-    let run = home.run(&args).expect(0);
-    assert!(run.stderr.contains("From 2026-11-23T02:12:00Z."), "{run:#?}");
+    let run = home.run(&args).expect(3);
+    assert!(run.stderr.contains("since 2026-11-23T02:12:00Z"), "{run:#?}");
     home.run(&["get", "pods", "--tz", "Mars/Olympus"]).expect(2);
 }
 

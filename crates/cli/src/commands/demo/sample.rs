@@ -22,9 +22,19 @@ pub(super) struct Sample {
     end: i64,
     /// An address, with two moments at which different pods had it.
     address: Option<Address>,
-    /// A Deployment that changed.
-    deployment: Option<(String, String)>,
+    /// A stretch of [`STRETCH_NS`] in which a Deployment changed.
+    change: Option<Change>,
 }
+
+#[derive(Debug)]
+struct Change {
+    since: i64,
+    namespace: String,
+    deployment: String,
+}
+
+/// Length of the stretch in which changes are shown.
+const STRETCH_NS: i64 = 10_000_000_000;
 
 #[derive(Debug)]
 struct Address {
@@ -52,8 +62,13 @@ pub(super) async fn find(client: &Client) -> Result<Sample, CliError> {
             break;
         }
     }
-    let deployment = changed_deployment(client, begin, end).await?;
-    Ok(Sample { begin, end, address, deployment })
+    let mut change = None;
+    let mut since = whole_second(begin + (end - begin) / 2);
+    while change.is_none() && since + STRETCH_NS < end {
+        change = changed_deployment(client, since).await?;
+        since += STRETCH_NS / 2;
+    }
+    Ok(Sample { begin, end, address, change })
 }
 
 fn whole_second(ns: i64) -> i64 {
@@ -108,21 +123,17 @@ async fn certain(
     Ok(None)
 }
 
-async fn changed_deployment(
-    client: &Client,
-    begin: i64,
-    end: i64,
-) -> Result<Option<(String, String)>, CliError> {
+/// A Deployment that another version was seen of in the stretch that begins at `since`.
+async fn changed_deployment(client: &Client, since: i64) -> Result<Option<Change>, CliError> {
     let query: Query = vec![
         ("type", String::from("deployments")),
         ("all", String::from("true")),
-        ("since", Instant(begin + (end - begin) / 3).to_string()),
-        ("until", Instant(end).to_string()),
+        ("since", Instant(since).to_string()),
+        ("until", Instant(since + STRETCH_NS).to_string()),
     ];
     let answer: Answer<DiffItem> = client.json("v1/diff", &query).await?;
-    let modified = answer.items.iter().find(|item| item.change == ChangeKind::Modified);
-    let found = modified.or(answer.items.first());
-    Ok(found.map(|item| (item.of.namespace.clone(), item.of.name.clone())))
+    let found = answer.items.into_iter().find(|item| item.change == ChangeKind::Modified);
+    Ok(found.map(|item| Change { since, namespace: item.of.namespace, deployment: item.of.name }))
 }
 
 impl Sample {
@@ -136,7 +147,7 @@ impl Sample {
     pub(super) fn commands(&self) -> Vec<String> {
         let at = |ns: i64| rfc3339(ns).replace(".000Z", "Z");
         let middle = whole_second(self.begin + (self.end - self.begin) / 2);
-        let later = middle + 10_000_000_000;
+        let later = middle + STRETCH_NS;
         let mut lines = Vec::new();
         let mut show = |title: &str, commands: &[String]| {
             lines.push(String::new());
@@ -160,11 +171,12 @@ impl Sample {
                 ],
             );
         }
-        let stretch = format!("--since {} --until {}", at(middle), at(later));
-        let mut changes = vec![format!("stele diff -A {stretch} -o name")];
-        if let Some((namespace, name)) = &self.deployment {
-            changes.push(format!("stele diff deploy/{name} -n {namespace} {stretch}"));
-            changes.push(format!("stele history deploy/{name} -n {namespace}"));
+        let since = self.change.as_ref().map_or(middle, |change| change.since);
+        let stretch = format!("--since {} --until {}", at(since), at(since + STRETCH_NS));
+        let mut changes = vec![format!("stele diff deploy -A {stretch} -o name")];
+        if let Some(Change { namespace, deployment, .. }) = &self.change {
+            changes.push(format!("stele diff deploy/{deployment} -n {namespace} {stretch}"));
+            changes.push(format!("stele history deploy/{deployment} -n {namespace}"));
         }
         show("What changed within ten seconds?", &changes);
         show(

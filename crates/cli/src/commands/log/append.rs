@@ -118,8 +118,9 @@ impl Appending<'_> {
         };
         let verified =
             if self.client.keys().is_empty() { "not verified: no key" } else { "proofs verified" };
+        let plural = if sum.events == 1 { "" } else { "s" };
         self.app.ui.note(&format!(
-            "Appended {} events, under checkpoint {} ({verified}).",
+            "Appended {} event{plural}, under checkpoint {} ({verified}).",
             sum.events, checkpoint.size
         ));
         Ok(Exit::Done)

@@ -70,7 +70,7 @@ fn evidence(
         .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
     let subject = format!("{} ({} records)", path.display(), grouped(report.records));
     let mut checks = Checks::of(subject);
-    for check in &report.checks {
+    for check in report.checks.iter().filter(|check| check.count > 0) {
         checks.ok(check.name, grouped(check.count));
     }
     if report.errors.is_empty() {

@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// Lines to send in the next watch of a type, then end it.
     pub(crate) lines: BTreeMap<&'static str, Vec<Bytes>>,
     pub(crate) requests: Vec<String>,
+    /// How long a watch from a forgotten version stays silent before it says so.
+    pub(crate) late_errors: std::time::Duration,
 }
 
 #[derive(Clone)]
@@ -140,6 +142,19 @@ impl Fake {
         self.wake();
     }
 
+    /// Restores a backup in which there is nothing but namespaces, at version `rv`.
+    pub(crate) fn set_back(&self, rv: u64) {
+        let mut world = self.world();
+        world.rv = rv;
+        for (path, found) in &mut world.types {
+            found.log.retain(|(at, _)| *at <= rv);
+            found.compacted = 0;
+            if *path != "v1/namespaces" {
+                found.objects.clear();
+            }
+        }
+    }
+
     /// Forgets everything before now.
     pub(crate) fn compact(&self) {
         let mut world = self.world();
@@ -203,7 +218,17 @@ async fn handle(
     let from: u64 = params["resourceVersion"].parse().unwrap();
     if from < world.types[path].compacted {
         let line = format!("{}\n", json!({"type": "ERROR", "object": expired(from)}));
-        return line.into_response();
+        let late = world.late_errors;
+        if late.is_zero() {
+            return line.into_response();
+        }
+        let line = async move {
+            tokio::time::sleep(late).await;
+            Ok::<_, Infallible>(Bytes::from(line))
+        };
+        let (send, receive) = mpsc::channel(1);
+        tokio::spawn(async move { send.send(line.await).await });
+        return Body::from_stream(ReceiverStream::new(receive)).into_response();
     }
     let scripted = world.lines.remove(path);
     drop(world);

@@ -434,3 +434,44 @@ async fn a_server_that_refuses_every_watch_is_not_hammered() {
     let lists = bed.fake.requests("/api/v1/pods?limit");
     assert!((5..40).contains(&lists), "{lists} lists in a second");
 }
+
+#[tokio::test]
+async fn a_server_that_expires_late_has_not_resumed() {
+    let mut bed = Bed::new().await;
+    let before = pod(&bed.fake, "a");
+    let running = bed.start();
+    bed.log.until_story("pods", &["list[a]"]).await;
+    bed.kill_server().await;
+    bed.log.until("announcement", |log| !log.gaps("pods").is_empty()).await;
+    let open = bed.log.gaps("pods").remove(0);
+    bed.fake.delete("v1/pods", "a");
+    bed.fake.compact();
+    bed.fake.world().late_errors = Duration::from_millis(2_500);
+    bed.restart_server().await;
+    bed.log.until("relist", |log| log.story("pods").contains(&"list[]".to_owned())).await;
+    running.stop().await;
+    // What was lost reaches back to the disconnection, whatever the silence looked like.
+    let gap = bed.log.gaps("pods").pop().unwrap();
+    assert_eq!((gap.reason, gap.recovered), (GapReason::Expired, false));
+    assert_eq!((gap.from_ns, gap.from_rv), (open.from_ns, Some(before.to_string())));
+}
+
+#[tokio::test]
+async fn a_server_that_was_set_back_is_listed_anew() {
+    let mut bed = Bed::new().await;
+    for name in ["a", "b", "c"] {
+        pod(&bed.fake, name);
+    }
+    let running = bed.start();
+    bed.log.until_story("pods", &["list[a b c]"]).await;
+    bed.kill_server().await;
+    bed.fake.set_back(2);
+    bed.restart_server().await;
+    bed.log.until_story("pods", &["list[a b c]", "list[]"]).await;
+    pod(&bed.fake, "d");
+    bed.log.until_story("pods", &["list[a b c]", "list[]", "+d"]).await;
+    running.stop().await;
+    let gap = bed.log.gaps("pods").pop().unwrap();
+    assert!(!gap.recovered, "{gap:?}");
+    assert_eq!(gap.to_rv.as_deref(), Some("2"));
+}

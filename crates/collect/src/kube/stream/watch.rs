@@ -12,9 +12,9 @@ use stele_store::random_bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Next, Stream, escape};
-use crate::kube::http::{HttpError, Line, Lines, open};
+use crate::kube::http::{HttpError, Line, Lines, get, open};
 use crate::kube::metrics::RecorderMetrics;
-use crate::kube::{WATCH_LINE_BYTES_MAX, WATCH_SECONDS_MAX};
+use crate::kube::{PAGE_BYTES_MAX, WATCH_LINE_BYTES_MAX, WATCH_SECONDS_MAX};
 use crate::text::describe;
 
 /// A watch that has shown nothing for so long after it was opened has been resumed: a server that
@@ -76,12 +76,20 @@ impl Stream {
         let settle = opened + SETTLED_AFTER;
         let end = opened + Duration::from_secs(seconds.into()) + OVERTIME;
         let mut settled = false;
+        // Silence proves less than a line: what it seemed to prove is taken back if the server
+        // turns out not to have resumed.
+        let mut silent_since = Some(self.blind.as_ref().map_or(self.last_seen, |b| b.since));
         loop {
             let until = if settled { end } else { settle };
             let line = match timeout_at(until, lines.next()).await {
                 Ok(Ok(line)) => line,
                 Ok(Err(error)) => return Ok(Next::of(error)),
                 Err(_) if !settled => {
+                    if self.blind.is_some()
+                        && let Some(next) = self.went_back(rv).await
+                    {
+                        return Ok(next);
+                    }
                     settled = true;
                     self.see(None, true).await?;
                     continue;
@@ -93,20 +101,44 @@ impl Stream {
             };
             match line {
                 Line::Frame(raw) => match self.line(raw, &mut settled).await? {
-                    Next::Go => {}
-                    other => return Ok(other),
+                    Next::Go => silent_since = None,
+                    other => {
+                        self.last_seen = silent_since.unwrap_or(self.last_seen);
+                        return Ok(other);
+                    }
                 },
                 Line::TooLong => {
                     let why = format!("a watch line is longer than {WATCH_LINE_BYTES_MAX} bytes");
                     return Ok(unreadable(why));
                 }
                 Line::End => {
+                    if let Some(since) = silent_since
+                        && opened.elapsed() >= SETTLED_AFTER
+                        && let Some(next) = self.went_back(rv).await
+                    {
+                        self.last_seen = since;
+                        return Ok(next);
+                    }
                     // An end in order is a proof of having seen up to it, if anything was open.
                     self.see(None, true).await?;
                     return Ok(self.ended(opened));
                 }
             }
         }
+    }
+
+    /// Whether the server's data were set back behind `rv` (etcd restored from a backup): a watch
+    /// from there shows nothing at all, without an error, until the versions are past it again.
+    async fn went_back(&self, rv: &str) -> Option<Next> {
+        let path = format!("{}?limit=1", self.path());
+        let page =
+            get(&self.shared.client, &path, "application/json", PAGE_BYTES_MAX).await.ok()?;
+        let page: WatchObject<'_> = serde_json::from_slice(&page).ok()?;
+        let newest = page.metadata?.resource_version?;
+        older(&newest, rv).then(|| Next::Relist {
+            reason: GapReason::Other,
+            why: format!("the versions of the server went back from {rv} to {newest}"),
+        })
     }
 
     /// A server that ends every watch at once must not be asked in a loop.
@@ -169,6 +201,13 @@ impl Stream {
 
 fn unreadable(why: String) -> Next {
     Next::Relist { reason: GapReason::Unreadable, why }
+}
+
+/// Whether a resource version is older than another; only decimal numbers have an order.
+fn older(a: &str, b: &str) -> bool {
+    let ordered =
+        |rv: &str| !rv.starts_with('0') && !rv.is_empty() && rv.bytes().all(|b| b.is_ascii_digit());
+    ordered(a) && ordered(b) && (a.len(), a) < (b.len(), b)
 }
 
 /// Between 4/5 of `max` and all of it, so that watches do not end together.

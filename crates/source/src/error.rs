@@ -32,6 +32,16 @@ pub enum SourceError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A field beside the payload is over its limit; the record was not taken, the source goes on.
+    #[error("the {field} has {found} bytes, the limit is {limit}")]
+    FieldTooLong {
+        /// The field.
+        field: &'static str,
+        /// Its length in bytes.
+        found: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The ledger refuses the records for good. They stay in the spool; an operator must act.
     #[error("the ledger refuses the records: {reason}")]
     Refused {

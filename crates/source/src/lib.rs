@@ -25,8 +25,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stele_record::{
-    Boot, Commitment, Declaration, Epoch, EpochSecret, EventTime, Header, Kind, ObservedTime,
-    PAYLOAD_BYTES_MAX, PayloadType, PreviousBoot, Seal, Seq, SourceId, SourceKey,
+    Boot, Commitment, Declaration, Epoch, EpochSecret, EventTime, Header, Kind,
+    ORIGIN_COUNTER_BYTES_MAX, ObservedTime, PAYLOAD_BYTES_MAX, PayloadType, PreviousBoot, Seal,
+    Seq, SourceId, SourceKey,
 };
 use stele_store::Clock;
 use tokio::sync::{Notify, watch};
@@ -39,6 +40,10 @@ pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(10);
 /// Most bytes kept in a spool while the ledger can't be reached. When they are full, recording
 /// waits, and what the origin can't hold back becomes a gap.
 pub const SPOOL_BYTES_MAX_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
+
+/// Longest keys and values of the cursors of one record together, in bytes. The spool has room for
+/// as many with every character escaped.
+pub const CURSOR_BYTES_MAX: usize = 128 * 1024;
 
 /// What a source is, as plain data.
 #[derive(Debug, Clone)]
@@ -234,7 +239,7 @@ impl Source {
     /// is full.
     ///
     /// # Errors
-    /// [`SourceError::PayloadTooLong`] refuses one record; every other error is of the spool and
+    /// [`SourceError::PayloadTooLong`] and [`SourceError::FieldTooLong`] refuse one record; every other error is of the spool and
     /// the source must be stopped.
     pub async fn record(&self, draft: Draft, cursors: &[Cursor]) -> Result<Seq, SourceError> {
         self.wait_for_space().await;
@@ -261,6 +266,7 @@ impl Source {
                 limit: PAYLOAD_BYTES_MAX,
             });
         }
+        check_fields(&draft, cursors)?;
         let mut writer = self.writer();
         self.append_locked(&mut writer, draft, cursors)
     }
@@ -351,8 +357,8 @@ impl Source {
         let (file, end) = self.writer().begin_flush()?;
         if let Some(file) = file {
             // Outside the lock: recording goes on while the disk works.
-            file.sync_data().map_err(|e| SourceError::io("flush the spool", e))?;
-            self.writer().end_flush(end);
+            let synced = file.sync_data();
+            self.writer().end_flush(end, synced)?;
         }
         Ok(end)
     }
@@ -392,6 +398,24 @@ impl Source {
         // A panic while the lock was held can only have come between two whole updates of the
         // writer, which reports errors and never panics half-way.
         self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses what the spool could take but never give back: delivery would end there for good.
+fn check_fields(draft: &Draft, cursors: &[Cursor]) -> Result<(), SourceError> {
+    let counter = draft.origin_counter.as_ref().map_or(0, String::len);
+    let cursor = |c: &Cursor| c.key.len() + c.value.as_ref().map_or(0, String::len);
+    let cursors = cursors.iter().map(cursor).sum();
+    let fields = [
+        ("origin counter", counter, ORIGIN_COUNTER_BYTES_MAX),
+        ("cursors", cursors, CURSOR_BYTES_MAX),
+    ];
+    match fields.into_iter().find(|(_, found, limit)| found > limit) {
+        None => Ok(()),
+        Some((field, found, limit)) => {
+            let (found, limit) = (found as u64, limit as u64);
+            Err(SourceError::FieldTooLong { field, found, limit })
+        }
     }
 }
 

@@ -228,6 +228,9 @@ impl SpoolWriter {
     /// Hands the buffer to the system; the file to sync, if anything is not durable yet, and the
     /// position that is durable once it is synced.
     pub(crate) fn begin_flush(&mut self) -> Result<(Option<Arc<File>>, Position), SourceError> {
+        if self.failed {
+            return Err(SourceError::Stopped);
+        }
         self.write_buffer()?;
         let end = self.end();
         let dirty = end > self.durable;
@@ -239,8 +242,17 @@ impl SpoolWriter {
         self.durable
     }
 
-    pub(crate) fn end_flush(&mut self, end: Position) {
+    /// Takes note of how a flush went. After a failure nothing more is written: the system may
+    /// drop what it could not flush, and report success the next time.
+    pub(crate) fn end_flush(
+        &mut self,
+        end: Position,
+        synced: std::io::Result<()>,
+    ) -> Result<(), SourceError> {
+        self.failed |= synced.is_err();
+        synced.map_err(|e| SourceError::io("flush the spool", e))?;
         self.durable = self.durable.max(end);
+        Ok(())
     }
 
     /// Removes the files that lie wholly before `position`.

@@ -233,3 +233,41 @@ fn one_process_at_a_time_and_one_identity_for_ever() {
     let broken = Source::open(dir.path(), options(), Arc::new(SystemClock::default()));
     assert!(matches!(broken, Err(SourceError::Corrupt { .. })));
 }
+
+#[tokio::test]
+async fn what_the_spool_could_not_give_back_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = NaiveLedger::default();
+    let source = open(dir.path(), options());
+    let long = Draft { origin_counter: Some("9".repeat(129)), ..draft(0) };
+    let error = source.record(long, &[]).await.unwrap_err();
+    assert!(matches!(error, SourceError::FieldTooLong { field: "origin counter", .. }), "{error}");
+    let far = Cursor { key: "k".to_owned(), value: Some("\u{1}".repeat(CURSOR_BYTES_MAX)) };
+    let error = source.record(draft(0), &[far]).await.unwrap_err();
+    assert!(matches!(error, SourceError::FieldTooLong { field: "cursors", .. }), "{error}");
+    // The most that is taken comes back, also after a restart.
+    let near = Cursor { key: "k".to_owned(), value: Some("\u{1}".repeat(CURSOR_BYTES_MAX - 1)) };
+    let most = Draft { origin_counter: Some("9".repeat(128)), ..draft(0) };
+    source.record(most, std::slice::from_ref(&near)).await.unwrap();
+    source.record(draft(1), &[]).await.unwrap();
+    source.flush().await.unwrap();
+    drop(source);
+    let source = open(dir.path(), options());
+    assert_eq!(source.cursor("k"), near.value);
+    run_until_drained(&source, &ledger).await;
+    assert_eq!(events(&ledger), [0, 1]);
+}
+
+#[tokio::test]
+async fn after_a_failed_flush_nothing_counts_as_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(dir.path(), options());
+    source.record(draft(0), &[]).await.unwrap();
+    let durable = source.writer().end_of_durable();
+    let (_, end) = source.writer().begin_flush().unwrap();
+    source.writer().end_flush(end, Err(std::io::Error::other("injected"))).unwrap_err();
+    // The system would report success now, for pages that it has dropped.
+    source.flush().await.unwrap_err();
+    source.record(draft(1), &[]).await.unwrap_err();
+    assert_eq!(source.writer().end_of_durable(), durable);
+}

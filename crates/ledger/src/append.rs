@@ -14,6 +14,9 @@ use crate::{AppendError, SignedCheckpoint};
 /// What a record costs of the byte budget beside its bytes: a hash, frames, table entries.
 const RECORD_OVERHEAD_BYTES: usize = 256;
 
+/// Largest number of a boot: boots are times, and there is always a later one.
+const BOOT_MAX: Boot = Boot(i64::MAX as u64);
+
 /// Consecutive places in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexRun {
@@ -104,6 +107,9 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
         let wanted = batch.first_seq.0.checked_add(number as u64);
         if wanted != Some(header.seq.0) || header.seq.0 == u64::MAX {
             return Err(invalid(format!("sequence number {} is out of order", header.seq)));
+        }
+        if header.boot > BOOT_MAX {
+            return Err(invalid(format!("boot {} is over the limit of {BOOT_MAX}", header.boot)));
         }
         batch.bytes += record.header.len() + record.payload.len();
         let leaf = leaf_hash(&record.header);

@@ -65,6 +65,7 @@ impl<'a> Batch<'a> {
 
     /// Adds what is new of a submission and says where all of its records are.
     pub(crate) fn add(&mut self, prepared: &Prepared) -> Result<Vec<IndexRun>, AppendError> {
+        self.check_secret(prepared)?;
         let stream = (prepared.source, prepared.boot);
         let (next, head) = self.position(&stream)?;
         let known = match next.0.checked_sub(prepared.first_seq.0) {
@@ -89,6 +90,21 @@ impl<'a> Batch<'a> {
             self.add_new(prepared, known, next, head);
         }
         Ok(runs)
+    }
+
+    /// Whether the secret is the one that earlier records of the same epoch came with. Objects hold
+    /// one secret for each epoch, so records under a second one could never be opened again.
+    fn check_secret(&self, prepared: &Prepared) -> Result<(), AppendError> {
+        let same =
+            |s: &&Secret| self.sources[s.source] == prepared.source && s.epoch == prepared.epoch;
+        let streams = self.reader.streams();
+        let known = self.secrets.iter().find(same).map(|s| &s.secret);
+        let known = known.or_else(|| streams.secret(&prepared.source, prepared.epoch));
+        if known.is_none_or(|known| *known == prepared.secret) {
+            return Ok(());
+        }
+        let what = format!("epoch {} of its source has another secret", prepared.epoch.0);
+        Err(AppendError::Invalid { record: 0, what })
     }
 
     /// The next sequence number of a stream and the head of its chain. A boot that the log knows

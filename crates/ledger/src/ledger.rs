@@ -383,6 +383,11 @@ impl Ledger {
         prepared: crate::append::Prepared,
         permit: OwnedSemaphorePermit,
     ) -> Result<oneshot::Receiver<Result<Receipt, AppendError>>, AppendError> {
+        if prepared.source == self.inner.own_source {
+            // Its own next record would contradict the foreign one, and nothing could be written.
+            let what = "its source is the ledger itself, which nobody else writes as".to_owned();
+            return Err(AppendError::Invalid { record: 0, what });
+        }
         let (reply, answer) = oneshot::channel();
         let request = Request { prepared, reply, _permit: Some(permit) };
         self.inner.queue.send(Message::Append(request)).map_err(|_| self.stopped_error())?;

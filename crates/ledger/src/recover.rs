@@ -106,6 +106,7 @@ fn enter_pack(reader: &Reader, object: &Object) {
         let id = (object.head.sources[stream.source], stream.boot);
         streams.advance(id, stream.next_seq, stream.head);
     }
+    streams.add_secrets(&object.head);
 }
 
 fn add_segment(found: &mut Recovered, name: &ObjectName) -> Result<(), LedgerError> {

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use stele_record::{Boot, ChainHead, Seq, SourceId};
+use stele_record::{Boot, ChainHead, Epoch, EpochSecret, Seq, SourceId};
+
+use crate::format::Head;
 
 /// One boot of one source.
 pub(crate) type StreamId = (SourceId, Boot);
@@ -48,12 +50,27 @@ struct State {
 pub(crate) struct Streams {
     states: HashMap<StreamId, State>,
     latest: HashMap<SourceId, Boot>,
+    /// One secret for each epoch: a second one would leave records that cannot be opened.
+    secrets: HashMap<(SourceId, Epoch), EpochSecret>,
 }
 
 impl Streams {
     /// The stream's next sequence number and chain head.
     pub(crate) fn position(&self, stream: &StreamId) -> Option<(Seq, ChainHead)> {
         self.states.get(stream).map(|state| (state.next_seq, state.head))
+    }
+
+    /// The secret that the log holds for an epoch of a source.
+    pub(crate) fn secret(&self, source: &SourceId, epoch: Epoch) -> Option<&EpochSecret> {
+        self.secrets.get(&(*source, epoch))
+    }
+
+    /// Takes note of the secrets of a segment or pack.
+    pub(crate) fn add_secrets(&mut self, head: &Head) {
+        for secret in &head.secrets {
+            let id = (head.sources[secret.source], secret.epoch);
+            self.secrets.entry(id).or_insert_with(|| secret.secret.clone());
+        }
     }
 
     pub(crate) fn latest_boot(&self, source: &SourceId) -> Option<Boot> {

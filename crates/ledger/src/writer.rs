@@ -299,6 +299,7 @@ pub(crate) fn enter(reader: &Reader, object: &Arc<Object>) {
     for (id, stream) in ids.iter().zip(&head.streams) {
         streams.advance(*id, stream.next_seq, stream.head);
     }
+    streams.add_secrets(head);
     for run in &head.runs {
         let (first_seq, first_index, count) = (run.first_seq, run.first_index, run.count);
         streams.add_run(&ids[run.stream], StreamRun { first_seq, first_index, count });

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use stele_ledger::{AppendError, Ledger, LedgerError, LedgerOptions};
 use stele_merkle::{LeafIndex, TreeSize};
-use stele_record::Kind;
+use stele_record::{Boot, EpochSecret, Kind};
 use stele_store::{MemoryStore, ObjectName, Put, Store, StoreError};
 
-use crate::common::{Source, clock, create, key, open, options};
+use crate::common::{Source, clock, create, key, open, options, wait_for_packs};
 
 /// What happens to the next create of a segment.
 #[derive(Clone, Copy, PartialEq)]
@@ -322,4 +322,106 @@ fn lost_records_are_noticed_by_the_signed_checkpoint() {
     let refused = Ledger::open(store, &key(), clock(), options(256));
     let Err(LedgerError::Corrupt { what, .. }) = refused else { panic!() };
     assert!(what.contains("6 records were signed, only 4 are here"), "{what}");
+}
+
+/// A source that makes records under another secret than its first submissions came with.
+fn with_secret(source: &Source, secret: u8, payload: &'static [u8]) -> stele_record::Submission {
+    let secret = EpochSecret::from_bytes([secret; 32]);
+    let header = stele_record::Header {
+        source: source.id,
+        boot: source.boot,
+        seq: source.seq,
+        epoch: source.epoch,
+        kind: Kind::EVENT,
+        event_time: None,
+        observed_time: stele_record::ObservedTime::from_unix_ns(1),
+        origin_counter: None,
+        payload_len: payload.len() as u64,
+        payload_type: stele_record::PayloadType::BYTES,
+        commitment: stele_record::Commitment::new(&secret.salt(source.boot, source.seq), payload),
+    };
+    let header = header.encode().into();
+    let record = stele_record::SubmittedRecord { header, payload: Bytes::from_static(payload) };
+    stele_record::Submission { epoch: source.epoch, secret, records: vec![record] }
+}
+
+#[test]
+fn an_epoch_has_one_secret_or_its_records_could_not_be_read_again() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let ledger = create(&store, 256);
+    let mut source = Source::new(1, 1);
+    ledger.append_blocking(source.events(3, 20)).unwrap();
+    let refused = |ledger: &Ledger, source: &Source| {
+        let error = ledger.append_blocking(with_secret(source, 77, b"x")).unwrap_err();
+        assert!(matches!(error, AppendError::Invalid { .. }), "{error}");
+    };
+    refused(&ledger, &source);
+    drop(ledger);
+    let ledger = open(&store, 256);
+    refused(&ledger, &source);
+    ledger.append_blocking(source.events(300, 20)).unwrap();
+    wait_for_packs(&*store, 1);
+    drop(ledger);
+    let ledger = open(&store, 256);
+    refused(&ledger, &source);
+    let mut read = 0;
+    ledger
+        .scan(0..u64::MAX, &mut |_| {
+            read += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(read, 303);
+}
+
+#[test]
+fn two_secrets_of_one_epoch_in_one_segment_are_refused_too() {
+    let faulty = Arc::new(FaultyStore::default());
+    let store: Arc<dyn Store> = faulty.clone();
+    let ledger = create(&store, 65_536);
+    let gate = faulty.gate.lock().unwrap();
+    let waiting = |submission| {
+        let ledger = ledger.clone();
+        let handle = std::thread::spawn(move || ledger.append_blocking(submission));
+        std::thread::sleep(Duration::from_millis(100));
+        handle
+    };
+    // The first one is being written while the two others gather.
+    let first = waiting(Source::new(9, 1).events(1, 10));
+    let mut source = Source::new(1, 1);
+    let honest = waiting(source.events(1, 10));
+    let poisoned = waiting(with_secret(&source, 77, b"x"));
+    drop(gate);
+    first.join().unwrap().unwrap();
+    honest.join().unwrap().unwrap();
+    assert!(matches!(poisoned.join().unwrap(), Err(AppendError::Invalid { .. })));
+    (0..2).for_each(|index| drop(ledger.read(LeafIndex(index)).unwrap()));
+}
+
+#[test]
+fn nobody_else_writes_as_the_ledger() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let options = LedgerOptions { checkpoint_record_pause: Duration::ZERO, ..options(65_536) };
+    let ledger = Ledger::create(store, &key(), clock(), options).unwrap();
+    let mut source = Source::new(1, 1);
+    ledger.append_blocking(source.events(1, 10)).unwrap();
+    let head = ledger.source_head(&ledger.own_source()).unwrap();
+    let mut foreign = Source::new(2, 1);
+    foreign.id = ledger.own_source();
+    for (boot, seq) in [(head.boot, head.next_seq), (Boot(i64::MAX as u64), stele_record::Seq(0))] {
+        (foreign.boot, foreign.seq) = (boot, seq);
+        let error = ledger.append_blocking(foreign.events(1, 10)).unwrap_err();
+        assert!(matches!(error, AppendError::Invalid { .. }), "{error}");
+    }
+    ledger.append_blocking(source.events(1, 10)).unwrap();
+    assert_eq!(ledger.stopped(), None);
+}
+
+#[test]
+fn there_is_always_a_later_boot() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let ledger = create(&store, 65_536);
+    let error = ledger.append_blocking(Source::new(1, u64::MAX).events(1, 10)).unwrap_err();
+    assert!(matches!(error, AppendError::Invalid { .. }), "{error}");
+    ledger.append_blocking(Source::new(1, 5).events(1, 10)).unwrap();
 }

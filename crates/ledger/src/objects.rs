@@ -109,6 +109,16 @@ impl Object {
         self.places[block]
     }
 
+    /// Whose record the header says is at `index`.
+    pub(crate) fn writer_of(&self, index: u64) -> Option<(SourceId, Boot, Seq)> {
+        let runs = &self.head.runs;
+        let after = runs.partition_point(|run| run.first_index <= index);
+        let run = runs.get(after.checked_sub(1)?)?;
+        let stream = self.head.streams.get(run.stream)?;
+        let seq = run.first_seq.0.checked_add(index - run.first_index)?;
+        Some((*self.head.sources.get(stream.source)?, stream.boot, Seq(seq)))
+    }
+
     /// The stored bytes of a block's two parts, out of the whole object.
     pub(crate) fn parts_of(&self, block: usize, bytes: &Bytes) -> (Bytes, Bytes) {
         let entry = &self.head.blocks[block];

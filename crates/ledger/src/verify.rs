@@ -87,7 +87,18 @@ impl Block<'_> {
         if payloads.get(range.clone()).is_none() {
             return Err(Fault::Here("its payload lies outside of the block".to_owned()));
         }
-        record(self.object, index, entry, payloads.slice(range))
-            .map_err(|error| Fault::Here(error.fault()))
+        let record = record(self.object, index, entry, payloads.slice(range))
+            .map_err(|error| Fault::Here(error.fault()))?;
+        if record.payload.is_none() {
+            // Else whoever owns the storage could call any payload erased.
+            let what = format!("its payload has data key {}, nothing is erasable", entry.data_key);
+            return Err(Fault::Here(what));
+        }
+        let header = &record.header;
+        if self.object.writer_of(index) != Some((header.source, header.boot, header.seq)) {
+            let what = "the object's header says that another source's record is here";
+            return Err(Fault::Here(what.to_owned()));
+        }
+        Ok(record)
     }
 }

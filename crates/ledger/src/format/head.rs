@@ -294,21 +294,7 @@ impl Head {
         if self.count == 0 {
             return Err("there are no records");
         }
-        let mut next = self.first;
-        for run in &self.runs {
-            let stream = self.streams.get(run.stream).ok_or("a run names no stream")?;
-            let last = run.first_seq.0.checked_add(run.count).ok_or("a run overflows")?;
-            if run.first_index != next
-                || run.first_seq < stream.first_seq
-                || last > stream.next_seq.0
-            {
-                return Err("the runs do not follow each other");
-            }
-            next = next.checked_add(run.count).ok_or("a run overflows")?;
-        }
-        if next != end {
-            return Err("the runs do not cover the records");
-        }
+        self.check_runs(end)?;
         let sources = self.sources.len();
         if self.streams.iter().any(|stream| stream.source >= sources)
             || self.secrets.iter().any(|secret| secret.source >= sources)
@@ -318,7 +304,31 @@ impl Head {
         if sum(self.times.iter().map(|run| run.count)) != Some(self.count) {
             return Err("the ledger times do not cover the records");
         }
+        if !self.times.is_sorted_by_key(|run| run.time) {
+            return Err("the ledger times run backwards");
+        }
         self.check_blocks(end)
+    }
+
+    /// The runs cover the records, and exactly what the streams say of themselves.
+    fn check_runs(&self, end: u64) -> Result<(), &'static str> {
+        let mut next = self.first;
+        let mut seqs: Vec<u64> = self.streams.iter().map(|stream| stream.first_seq.0).collect();
+        for run in &self.runs {
+            let seq = seqs.get_mut(run.stream).ok_or("a run names no stream")?;
+            if run.first_index != next || run.first_seq.0 != *seq || run.count == 0 {
+                return Err("the runs do not follow each other");
+            }
+            *seq = seq.checked_add(run.count).ok_or("a run overflows")?;
+            next = next.checked_add(run.count).ok_or("a run overflows")?;
+        }
+        if next != end {
+            return Err("the runs do not cover the records");
+        }
+        if seqs.iter().zip(&self.streams).any(|(seq, stream)| *seq != stream.next_seq.0) {
+            return Err("the runs do not give what the streams say");
+        }
+        Ok(())
     }
 
     fn check_blocks(&self, end: u64) -> Result<(), &'static str> {
@@ -333,7 +343,7 @@ impl Head {
             {
                 return Err("a part lacks its digest");
             }
-            next += block.count;
+            next = next.checked_add(block.count).ok_or("a block overflows")?;
         }
         if next != end {
             return Err("the blocks do not cover the records");

@@ -12,7 +12,7 @@ use stele_store::ObjectName;
 use super::*;
 use crate::objects::Object;
 use crate::tree::Tile;
-use crate::verify::verify_object;
+use crate::verify::{Fault, verify_object};
 
 const SEGMENT: &[u8] = include_bytes!("../../tests/vectors/segment-v1.bin");
 const PACK: &[u8] = include_bytes!("../../tests/vectors/pack-v1.bin");
@@ -174,4 +174,74 @@ fn blocks_end_at_tiles_and_at_their_payload_limit() {
     let content = builder.finish();
     let counts: Vec<u64> = content.blocks.iter().map(|block| block.count).collect();
     assert_eq!(counts, [6, 2, 2]);
+}
+
+fn faults(built: &Built) -> Vec<(u64, Fault)> {
+    let name = ObjectName::parse("vector").unwrap();
+    let bytes = Bytes::from(built.slices().concat());
+    let object = Object::decode(&name, &bytes, bytes.len() as u64).unwrap();
+    let mut faults = Vec::new();
+    verify_object(&object, &bytes, &mut |checked| {
+        faults.extend(checked.record.err().map(|fault| (checked.index, fault)));
+    });
+    faults
+}
+
+/// Somebody who owns the storage can make every digest of an object fit again.
+#[test]
+fn a_payload_cannot_be_taken_away_by_calling_it_erased() {
+    let honest = build(Role::Segment, 20, Compression::None);
+    assert_eq!(faults(&honest), []);
+    let mut builder = ObjectBuilder::new(0, Compression::None);
+    for (number, (header, payload)) in (0..).zip(records(20)) {
+        let bytes = Bytes::from(header.encode());
+        let erased = number == 5;
+        let payload = if erased { Bytes::from_static(b"other") } else { payload };
+        let (leaf, data_key) = (leaf_hash(&bytes), u32::from(erased));
+        builder.push(RecordRef { header: &bytes, leaf, data_key, payload: &payload });
+    }
+    let Content { blocks, parts } = builder.finish();
+    let forged = Built::new(Head { blocks, ..honest.head }, parts);
+    let found = faults(&forged);
+    assert!(
+        matches!(&found[..], [(5, Fault::Here(what))] if what.contains("data key 1")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_header_cannot_say_that_records_are_others() {
+    let honest = || build(Role::Segment, 20, Compression::None);
+    let forge = |change: &dyn Fn(&mut Head)| {
+        let Built { mut head, parts, .. } = honest();
+        change(&mut head);
+        Built::new(head, parts[1..].to_vec())
+    };
+    assert_eq!(faults(&forge(&|_| {})), []);
+    // Two runs change places: 3 records each, of the two sources.
+    let swapped = forge(&|head| {
+        let stream = head.runs[0].stream;
+        head.runs[0].stream = head.runs[1].stream;
+        head.runs[1].stream = stream;
+    });
+    assert_eq!(faults(&swapped).len(), 6);
+    for change in [
+        (&|head: &mut Head| head.streams[0].next_seq = Seq(100)) as &dyn Fn(&mut Head),
+        &|head| head.runs.insert(0, Run { count: 0, ..head.runs[0] }),
+        &|head| head.runs[2].first_seq = Seq(4),
+        &|head| head.blocks.push(BlockEntry { count: 0, ..head.blocks[0] }),
+        &|head| {
+            let time = LedgerTime::from_unix_ns;
+            let [first, second] = [(1, time(9)), (19, time(8))];
+            head.times = [first, second].map(|(count, time)| TimeRun { count, time }).to_vec();
+        },
+        &|head| {
+            head.first = u64::MAX - 20;
+            head.runs.iter_mut().for_each(|run| run.first_index += u64::MAX - 20);
+            head.blocks = vec![BlockEntry { count: 21, ..head.blocks[0] }, head.blocks[0]];
+        },
+    ] {
+        let bytes = forge(change).slices().concat();
+        Head::decode(&bytes).unwrap_err();
+    }
 }

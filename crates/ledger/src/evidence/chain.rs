@@ -6,7 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use stele_merkle::Hash;
-use stele_record::{ChainHead, Declaration, Header, Kind, Seal, Seq, SourceId, SourcePublicKey};
+use stele_record::{
+    ChainHead, Declaration, Header, Kind, Seal, SealError, Seq, SourceId, SourcePublicKey,
+};
 
 use crate::streams::StreamId;
 
@@ -42,6 +44,11 @@ impl Chains {
         let mut shown = Shown::default();
         let key = self.keys.get(&header.source).copied();
         let stream = self.streams.entry((header.source, header.boot)).or_default();
+        if stream.next.is_some_and(|next| header.seq < next) {
+            let what = format!("sequence number {} of its source runs backwards", header.seq);
+            shown.fault = Some(what);
+            return shown;
+        }
         if header.seq == Seq(0) {
             stream.head = Some(ChainHead::start(&header.source, header.boot));
         } else if stream.next == Some(header.seq) {
@@ -62,7 +69,10 @@ impl Chains {
             }
             (Kind::SEAL, Some(payload)) => match key {
                 Some(key) => stream.seal(header, payload, &key, &mut shown),
-                None => shown.unknown_key = self.undeclared.insert(header.source),
+                None => {
+                    shown.fault = stream.unsigned_seal(header, payload);
+                    shown.unknown_key = self.undeclared.insert(header.source);
+                }
             },
             _ => {}
         }
@@ -73,6 +83,18 @@ impl Chains {
 }
 
 impl Stream {
+    /// What is wrong with a seal even if nobody knows whose it is.
+    fn unsigned_seal(&self, header: &Header, payload: &[u8]) -> Option<String> {
+        match Seal::decode(payload) {
+            Err(error) => Some(error.to_string()),
+            Ok(seal) if seal.next_seq != header.seq => Some(SealError::Position.to_string()),
+            Ok(seal) if self.head.is_some_and(|head| head != seal.head) => {
+                Some(SealError::Head.to_string())
+            }
+            Ok(_) => None,
+        }
+    }
+
     fn seal(&mut self, header: &Header, payload: &[u8], key: &SourcePublicKey, shown: &mut Shown) {
         let seal = match Seal::decode(payload) {
             Ok(seal) => seal,

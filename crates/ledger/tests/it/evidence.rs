@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use stele_ledger::evidence::{self, Report};
 use stele_ledger::{Ledger, LogKey};
 use stele_merkle::{LeafIndex, LogVerifier};
@@ -120,4 +122,38 @@ fn other_keys_truncation_and_disorder_are_refused() {
         let report = verify(bad.as_bytes(), ledger.verifier());
         assert!(report.errors.iter().any(|error| error.line == line), "{:?}", report.errors);
     }
+}
+
+#[test]
+fn a_log_whose_source_repeats_itself_does_not_hold() {
+    // What only the owner of the log's key can make: one sequence number, two records.
+    let (mut source, mut twin) = (Source::new(1, 1), Source::new(1, 1));
+    let mut records = vec![source.open_record()];
+    records.extend(source.events(2, 10).records);
+    twin.record(Kind::EVENT, "x");
+    let second = twin.record(Kind::EVENT, "another");
+    records.push(second);
+    let tree: stele_merkle::MemoryTree =
+        records.iter().map(|record| stele_merkle::leaf_hash(&record.header)).collect();
+    let root = stele_merkle::root(tree.size(), &tree).unwrap();
+    let origin = key().origin().to_owned();
+    let signer = key().signer().unwrap();
+    let checkpoint = stele_merkle::Checkpoint { origin: origin.clone(), size: tree.size(), root };
+    let note = signer.sign(&checkpoint, 1).unwrap();
+    let mut file = format!(
+        "{}\n",
+        serde_json::json!({"format": "stele-evidence/v1", "origin": origin, "checkpoint": note,
+            "count": records.len(), "keys": []})
+    );
+    for (index, record) in (0..).zip(&records) {
+        let proof = stele_merkle::inclusion_proof(LeafIndex(index), tree.size(), &tree).unwrap();
+        let proof: Vec<String> = proof.iter().map(ToString::to_string).collect();
+        let header = STANDARD.encode(&record.header);
+        let line = serde_json::json!({"index": index, "record": header, "payload": null,
+            "salt": null, "proof": proof});
+        file.push_str(&format!("{line}\n"));
+    }
+    let report = verify(file.as_bytes(), &signer.verifier());
+    assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
+    assert!(report.errors[0].what.contains("backwards"), "{:?}", report.errors);
 }

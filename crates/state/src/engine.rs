@@ -4,6 +4,8 @@
 //! A batch is one write transaction. Most of them are not made durable at once: after a crash the
 //! view is at an earlier record and the caller folds on from [`State::next_index`].
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,7 +49,8 @@ impl State {
     /// # Errors
     /// [`StateError::InUse`], [`StateError::Io`] or [`StateError::Engine`].
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        std::fs::create_dir_all(dir)?;
+        // For its owner alone: the view holds whole objects.
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let path = dir.join(FILE);
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);

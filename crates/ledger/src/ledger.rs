@@ -19,6 +19,7 @@ use crate::own::{OwnSource, ledger_source_id};
 use crate::pack::Packer;
 use crate::reader::Reader;
 use crate::recover::{Recovered, recover};
+use crate::settle::settle_last_pack;
 use crate::writer::{Hint, Message, Request, SegmentLimits, Writer, sign};
 use crate::{AppendError, LedgerError, LogKey, ReadError, Receipt, SignedCheckpoint};
 
@@ -168,6 +169,7 @@ impl Ledger {
             return Err(LedgerError::WrongKey { key, ledger: info.origin });
         }
         let verifier = signer.verifier();
+        settle_last_pack(&*store)?;
         let recovered = recover(store, info.origin, digest, &verifier)?;
         let reader = recovered.reader.clone();
         let size = TreeSize(reader.tree().size());

@@ -24,6 +24,7 @@ mod own;
 mod pack;
 mod reader;
 mod recover;
+mod settle;
 mod streams;
 mod tables;
 mod tree;

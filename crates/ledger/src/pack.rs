@@ -13,7 +13,6 @@ use stele_store::StoreError;
 use crate::format::{
     BLOCK_RECORDS, Built, Compression, Content, Head, ObjectBuilder, RecordRef, Role, TimeRun,
 };
-use crate::invariant::invariant;
 use crate::objects::{Object, pack_name};
 use crate::reader::Reader;
 use crate::tables::Tables;
@@ -80,7 +79,13 @@ impl Packer {
                 tracing::warn!(%error, object = %name, "the outcome is unknown; reading back");
             }
         }
-        let object = self.verify(&name, &built)?;
+        let object = match self.verify(&name, &built) {
+            Ok(object) => object,
+            Err(error) => {
+                self.withdraw(&name, &error);
+                return Err(error);
+            }
+        };
         let retired = self.reader.objects_mut().add_pack(&object.head);
         self.reader.streams_mut().forget_before(object.head.end());
         for segment in retired {
@@ -89,6 +94,17 @@ impl Packer {
             }
         }
         Ok(())
+    }
+
+    /// Removes a pack that is not what was to be written: a later opening would believe its header,
+    /// although the segments have the records still.
+    fn withdraw(&self, name: &stele_store::ObjectName, error: &ReadError) {
+        if !matches!(error, ReadError::Corrupt { .. }) {
+            return;
+        }
+        if let Err(error) = self.reader.store().retire(name) {
+            tracing::error!(%error, object = %name, "a damaged pack could not be removed");
+        }
     }
 
     fn build(&self, first: u64, wanted_end: u64) -> Result<Built, ReadError> {
@@ -152,7 +168,7 @@ impl Packer {
             fault.get_or_insert(found);
         });
         if let Some((record, what)) = fault {
-            invariant!(L3, false, "{name}: {what}");
+            // L3 holds still: the segments stay.
             return Err(ReadError::corrupt(name, record, what));
         }
         let same = Head { blocks: Vec::new(), ..object.head.clone() }

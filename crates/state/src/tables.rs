@@ -202,6 +202,9 @@ pub(crate) struct StreamRow {
     /// The gap since the server's data were set back.
     #[n(10)]
     pub(crate) set_back: Option<u64>,
+    /// The gap since an object could not be read.
+    #[n(11)]
+    pub(crate) unread: Option<u64>,
 }
 
 /// A list of which the last page has not come yet.

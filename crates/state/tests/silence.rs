@@ -140,3 +140,20 @@ fn o7_a_server_that_was_set_back_is_not_believed_to_be_as_before() {
     assert_eq!((reasons(&now), now.objects.len()), (vec![], 1));
     assert!(reasons(&ask(&state, "pods", at(250))).contains(&"versions-went-back"));
 }
+
+#[test]
+fn an_object_that_cannot_be_read_leaves_its_type_unknown_until_the_next_whole_list() {
+    let mut log = recorder(1, 100, 10, 110);
+    let odd = pod("a", "A", 20).json().replace("\"phase\":\"Pending\"", "\"phase\":7");
+    log.event(120 * S, PODS, "MODIFIED", &odd);
+    bookmark(&mut log, 130, PODS, 21);
+    assert_eq!(reasons(&ask(&log.fold(), "pods", Point::Now)), ["unreadable"]);
+    // A list with the same object is not whole.
+    log.list_of(140 * S, PODS, "30", &[odd]);
+    bookmark(&mut log, 150, PODS, 31);
+    assert!(reasons(&ask(&log.fold(), "pods", Point::Now)).contains(&"unreadable"));
+    log.list_of(160 * S, PODS, "40", &[pod("a", "A", 32).json()]);
+    let state = log.fold();
+    assert_eq!(reasons(&ask(&state, "pods", Point::Now)), [""; 0]);
+    assert!(reasons(&ask(&state, "pods", at(125))).contains(&"unreadable"));
+}

@@ -78,7 +78,13 @@ impl Fold<'_> {
             other => return Err(unusable(format!("watch line of unknown type {other:?}"))),
         };
         self.touch(stamp, key)?;
-        let seen = self.observe(stamp, &context, line.object, verb, None)?;
+        let seen = match self.observe(stamp, &context, line.object, verb, None) {
+            Err(Fault::Unusable(reason)) => {
+                self.begin_unread(stamp, key, &reason)?;
+                return Err(Fault::Unusable(reason));
+            }
+            other => other?,
+        };
         self.end_blindness(stamp, key, &seen.rv)?;
         self.advance(stamp, key, &seen.rv)?;
         Ok(())
@@ -180,6 +186,7 @@ impl Fold<'_> {
                 Err(Fault::Unusable(reason)) => {
                     // An object that can't be read must not be taken for one that is missing.
                     self.note(stamp.index, &format!("item of a list: {reason}"))?;
+                    self.begin_unread(stamp, key, &reason)?;
                     whole = false;
                 }
                 Err(fault) => return Err(fault),
@@ -287,6 +294,7 @@ impl Fold<'_> {
         }
         self.drop_list(key)?;
         self.end_set_back(stamp, key, last_rv)?;
+        self.end_unread(stamp, key, last_rv)?;
         self.end_blindness(stamp, key, last_rv)?;
         self.advance(stamp, key, last_rv)?;
         Ok(())

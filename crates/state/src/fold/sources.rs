@@ -340,13 +340,62 @@ impl Fold<'_> {
         let Some(stream) = self.stream(key)? else { return Ok(()) };
         let beyond = rv::compare(rv, &stream.last_rv).is_some_and(Ordering::is_ge);
         let Some(number) = stream.set_back.take_if(|_| beyond) else { return Ok(()) };
-        let gap_key = (cluster, key.0, number);
-        if let Some(mut gap) = self.gap_row(gap_key)? {
-            gap.to = Some(stamp.time);
-            gap.to_rv = Some(rv.to_owned());
-            gap.closed_index = Some(stamp.index);
-            self.w.gaps.insert(gap_key, row(&gap).as_slice())?;
+        self.close_gap(stamp, (cluster, key.0, number), rv)
+    }
+
+    /// An object of a frame can't be read: what became of it is not known before a whole list has
+    /// been read.
+    pub(super) fn begin_unread(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        reason: &str,
+    ) -> Result<(), StateError> {
+        let Some(stream) = self.stream(key)?.filter(|stream| stream.unread.is_none()) else {
+            return Ok(());
+        };
+        let gap = GapRow {
+            index: stamp.index,
+            source: stamp.source,
+            from: stream.last_time,
+            from_rv: (!stream.last_rv.is_empty()).then(|| stream.last_rv.clone()),
+            reason: "unreadable".to_owned(),
+            detail: reason.to_owned(),
+            ..GapRow::default()
+        };
+        let number = self.derive_gap(key, gap)?;
+        if let Some(stream) = self.stream(key)? {
+            stream.unread = Some(number);
+            // Whatever the recorder states, it has not read the object either.
+            stream.derived.retain(|derived| *derived != number);
         }
+        Ok(())
+    }
+
+    /// A whole list was read.
+    pub(super) fn end_unread(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        rv: &str,
+    ) -> Result<(), StateError> {
+        let cluster = self.type_row(key.0)?.cluster;
+        let unread = self.stream(key)?.and_then(|stream| stream.unread.take());
+        let Some(number) = unread else { return Ok(()) };
+        self.close_gap(stamp, (cluster, key.0, number), rv)
+    }
+
+    fn close_gap(
+        &mut self,
+        stamp: Stamp,
+        gap_key: (u32, u32, u64),
+        rv: &str,
+    ) -> Result<(), StateError> {
+        let Some(mut gap) = self.gap_row(gap_key)? else { return Ok(()) };
+        gap.to = Some(stamp.time.max(gap.from));
+        gap.to_rv = (!rv.is_empty()).then(|| rv.to_owned());
+        gap.closed_index = Some(stamp.index);
+        self.w.gaps.insert(gap_key, row(&gap).as_slice())?;
         Ok(())
     }
 
@@ -361,13 +410,9 @@ impl Fold<'_> {
         let Some(stream) = self.stream(key)? else { return Ok(()) };
         let Some(number) = stream.blind.take() else { return Ok(()) };
         let gap_key = (cluster, key.0, number);
-        let gap = self.gap_row(gap_key)?;
         // An older recording, imported later, says nothing about what came after it.
-        if let Some(mut gap) = gap.filter(|gap| gap.from <= stamp.time) {
-            gap.to = Some(stamp.time);
-            gap.to_rv = (!rv.is_empty()).then(|| rv.to_owned());
-            gap.closed_index = Some(stamp.index);
-            self.w.gaps.insert(gap_key, row(&gap).as_slice())?;
+        if self.gap_row(gap_key)?.is_some_and(|gap| gap.from <= stamp.time) {
+            self.close_gap(stamp, gap_key, rv)?;
         }
         Ok(())
     }

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use crate::StateError;
 
+/// Longest selector: each object is held against all of it.
+pub const SELECTOR_BYTES_MAX: usize = 4_096;
+
 /// A label selector: all requirements must hold.
 ///
 /// `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`, joined by commas.
@@ -49,6 +52,7 @@ impl FromStr for LabelSelector {
     type Err = StateError;
 
     fn from_str(text: &str) -> Result<Self, StateError> {
+        bounded(text)?;
         split_outside_brackets(text).map(parse_requirement).collect::<Result<_, _>>().map(Self)
     }
 }
@@ -95,6 +99,14 @@ fn parse_requirement(text: &str) -> Result<Requirement, StateError> {
     Ok(Requirement { key: key.to_owned(), test })
 }
 
+fn bounded(text: &str) -> Result<(), StateError> {
+    if text.len() <= SELECTOR_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the selector is over the limit of {SELECTOR_BYTES_MAX} bytes");
+    Err(StateError::invalid(message, "ask in several parts"))
+}
+
 fn bad(text: &str) -> StateError {
     StateError::invalid(
         format!("{text:?} is no label requirement"),
@@ -132,6 +144,7 @@ impl FromStr for FieldSelector {
     type Err = StateError;
 
     fn from_str(text: &str) -> Result<Self, StateError> {
+        bounded(text)?;
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(parse_field).collect::<Result<_, _>>().map(Self)
     }
@@ -189,6 +202,7 @@ mod tests {
         for bad in ["=web", "app in web", "app in (web", "a b", "app near (web)", "!"] {
             bad.parse::<LabelSelector>().unwrap_err();
         }
+        "a,".repeat(SELECTOR_BYTES_MAX).parse::<LabelSelector>().unwrap_err();
     }
 
     #[test]

@@ -183,10 +183,21 @@ fn annotations(rewriter: &mut Rewriter<'_>) -> Result<(), RedactError> {
     if rewriter.peek() != b'{' {
         return rewriter.skip();
     }
-    rewriter.object(&mut |rewriter, name| match APPLIED_ANNOTATIONS.contains(&name) {
+    rewriter.object(&mut |rewriter, name| match repeats_values(name, rewriter.value()?) {
         true => rewriter.digest_leaves(Values::Text),
         false => rewriter.skip(),
     })
+}
+
+/// Whether an annotation of a Secret repeats its values: one of those known, or any that holds a
+/// whole object, under whatever name a tool keeps it.
+fn repeats_values(name: &str, raw: &[u8]) -> bool {
+    let holds_object = || {
+        let text = rewrite::unquote(raw);
+        text.trim_start().starts_with(['{', '['])
+            && ["\"data\"", "\"stringData\""].iter().any(|member| text.contains(member))
+    };
+    APPLIED_ANNOTATIONS.contains(&name) || holds_object()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::rewrite::{Rewriter, Values, unquote};
-use super::{APPLIED_ANNOTATIONS, RedactError, annotations, metadata, secret};
+use super::{RedactError, annotations, metadata, repeats_values, secret};
 
 /// Annotations of audit events that repeat the body or parts of it.
 const REPEATING_ANNOTATIONS: [&str; 2] =
@@ -163,7 +163,7 @@ fn patch_value(rewriter: &mut Rewriter<'_>, path: &str) -> Result<(), RedactErro
     }
     if let Some(name) = path.strip_prefix("/metadata/annotations/") {
         let name = name.replace("~1", "/").replace("~0", "~");
-        return match APPLIED_ANNOTATIONS.contains(&name.as_str()) {
+        return match repeats_values(&name, rewriter.value()?) {
             true => rewriter.digest_leaves(Values::Text),
             false => rewriter.skip(),
         };

@@ -212,3 +212,16 @@ fn shape(value: &Value) -> Value {
         other => other.clone(),
     }
 }
+
+#[test]
+fn annotations_in_which_any_tool_keeps_the_object_are_redacted() {
+    let kept = r#"{"kind":"Secret","data":{"k":"aHVudGVyMg=="}}"#;
+    let object = json!({"kind": "Secret", "metadata": {"name": "n", "annotations": {
+        "kapp.k14s.io/original": kept, "note": "{\"owner\":\"data team\"}"}}});
+    let mut context = context("secrets", "Secret");
+    let raw = json!({"type": "ADDED", "object": object}).to_string();
+    let out = Redactor::new(KEY).frame(&mut context, raw.into()).unwrap();
+    let out = String::from_utf8(out.to_vec()).unwrap();
+    assert!(!out.contains("aHVudGVyMg"), "{out}");
+    assert!(out.contains("data team"), "{out}");
+}

@@ -56,6 +56,12 @@ pub const QUERIES_AT_ONCE_MAX: usize = 32;
 /// Events that a subscriber may be behind in memory before the server waits for it.
 pub const WATCH_BUFFER_EVENTS_MAX: usize = 64;
 
+/// The same for subscriptions with objects, each of which may have a megabyte and more.
+pub const WATCH_BUFFER_OBJECTS_MAX: usize = 8;
+
+/// Changes that a subscription with objects reads at once.
+pub const WATCH_BATCH_OBJECTS: usize = 8;
+
 /// Changes that a subscription reads at once.
 pub const WATCH_BATCH_CHANGES: usize = 64;
 

@@ -2,8 +2,8 @@
 
 use axum::response::sse::Event;
 use futures::{FutureExt, Stream, StreamExt, stream};
-use stele_state::Time;
 use stele_state::query::{Change, ChangeBody, Changes, Cursor, Filter};
+use stele_state::{State, Time};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,7 +13,8 @@ use crate::context::App;
 use crate::convert::history_item;
 use crate::error::ApiError;
 use crate::limits::{
-    WATCH_BATCH_CHANGES, WATCH_BUFFER_EVENTS_MAX, WATCH_KEEP_ALIVE, WATCH_SLOW_READER_MAX,
+    WATCH_BATCH_CHANGES, WATCH_BATCH_OBJECTS, WATCH_BUFFER_EVENTS_MAX, WATCH_BUFFER_OBJECTS_MAX,
+    WATCH_KEEP_ALIVE, WATCH_SLOW_READER_MAX,
 };
 use crate::signal::{larger, stopped};
 
@@ -46,7 +47,10 @@ impl Feed {
         permit: OwnedSemaphorePermit,
     ) -> Result<impl Stream<Item = Result<Event, axum::Error>>, ApiError> {
         let first = self.read().await?;
-        let (sender, receiver) = mpsc::channel(WATCH_BUFFER_EVENTS_MAX);
+        let (sender, receiver) = mpsc::channel(match self.with_objects {
+            true => WATCH_BUFFER_OBJECTS_MAX,
+            false => WATCH_BUFFER_EVENTS_MAX,
+        });
         let (last, ended) = oneshot::channel();
         tokio::spawn(async move {
             let _permit = permit;
@@ -96,8 +100,19 @@ impl Feed {
 
     /// Reads the next batch of changes.
     async fn read(&self) -> Result<Changes, ApiError> {
-        let (next, filter) = (self.next, self.filter.clone());
-        self.app.views.ask(move |state| state.changes(next, &filter, WATCH_BATCH_CHANGES)).await
+        let (next, filter, with_objects) = (self.next, self.filter.clone(), self.with_objects);
+        let question = move |state: &State| {
+            let limit = if with_objects { WATCH_BATCH_OBJECTS } else { WATCH_BATCH_CHANGES };
+            let mut found = state.changes(next, &filter, limit)?;
+            // What is not sent must not wait in memory for a slow reader.
+            for change in found.changes.iter_mut().filter(|_| !with_objects) {
+                if let ChangeBody::Object(object) = &mut change.body {
+                    object.version.object = None;
+                }
+            }
+            Ok(found)
+        };
+        self.app.views.ask(question).await
     }
 
     /// Hands changes over; the position moves on with each, so that it is right whenever it ends.
@@ -142,12 +157,9 @@ impl Feed {
     fn item(&self, change: Change) -> Option<WatchItem> {
         match change.body {
             ChangeBody::Object(object) => {
-                let mut version = object.version;
+                let version = object.version;
                 if self.since.is_some_and(|since| version.time < since) {
                     return None;
-                }
-                if !self.with_objects {
-                    version.object = None;
                 }
                 let of = ObjectName::from(object.reference);
                 Some(WatchItem::Change(history_item(of, version)))

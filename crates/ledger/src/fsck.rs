@@ -10,6 +10,7 @@ mod streams;
 
 use bytes::Bytes;
 use stele_merkle::{Hash, LogVerifier, Subtrees, TreeSize};
+use stele_record::LedgerTime;
 use stele_store::{ObjectName, Store, StoreError};
 
 use self::streams::StreamChecks;
@@ -107,6 +108,8 @@ struct Fsck<'a> {
     previous: Option<Digest>,
     streams: StreamChecks,
     own_source: Option<String>,
+    /// Ledger time of the record before.
+    last_time: Option<LedgerTime>,
     /// Checkpoints recorded in the object that is being read.
     pending: Vec<(u64, Bytes)>,
     /// An object was listed but is gone.
@@ -136,6 +139,7 @@ impl<'a> Fsck<'a> {
             previous: None,
             streams: StreamChecks::default(),
             own_source: None,
+            last_time: None,
             pending: Vec::new(),
             moved: false,
         }

@@ -170,16 +170,17 @@ impl Ledger {
         }
         let verifier = signer.verifier();
         settle_last_pack(&*store)?;
-        let recovered = recover(store, info.origin, digest, &verifier)?;
+        let mut recovered = recover(store, info.origin, digest, &verifier)?;
         let reader = recovered.reader.clone();
         let size = TreeSize(reader.tree().size());
         reader.publish_size(size.0);
         let root = reader.root(size)?;
         let checkpoint = Checkpoint { origin: reader.origin().to_owned(), size, root };
-        let latest = sign(&signer, &*clock, &checkpoint).map_err(|what| LedgerError::Corrupt {
-            object: "checkpoint".into(),
-            record: None,
-            what,
+        let hinted = reader.signed_checkpoint().map_or(recovered.last_time, |last| last.time);
+        let now = LedgerTime::from_unix_ns(clock.now().0);
+        recovered.last_time = now.max(recovered.last_time).max(hinted);
+        let latest = sign(&signer, recovered.last_time, &checkpoint).map_err(|what| {
+            LedgerError::Corrupt { object: "checkpoint".into(), record: None, what }
         })?;
         reader.publish(Arc::new(latest));
         Self::start(recovered, key, signer, clock, options)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use stele_merkle::{Checkpoint, LogSigner, TreeSize};
 use stele_record::LedgerTime;
-use stele_store::{Clock, StoreError};
+use stele_store::{Clock, StoreError, UnixNanos};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::append::{IndexRun, Prepared, prepare};
@@ -171,6 +171,7 @@ impl Writer {
         added.map(drop).map_err(|e| format!("the ledger's own record was refused: {e}"))
     }
 
+    /// The time of segments and checkpoints: it never runs backwards, whatever the clock does.
     fn ledger_time(&mut self) -> LedgerTime {
         let now = LedgerTime::from_unix_ns(self.clock.now().0);
         self.last_time = now.max(self.last_time);
@@ -235,7 +236,8 @@ impl Writer {
         let object = Arc::new(Object::of_built(name, built));
         enter(&self.reader, &object);
         let checkpoint = Checkpoint { origin: self.reader.origin().to_owned(), size, root };
-        self.latest = Arc::new(sign(&self.signer, &*self.clock, &checkpoint)?);
+        let time = self.ledger_time();
+        self.latest = Arc::new(sign(&self.signer, time, &checkpoint)?);
         self.reader.publish(Arc::clone(&self.latest));
         self.sizes.send_replace(size);
         Ok(object)
@@ -308,16 +310,16 @@ pub(crate) fn enter(reader: &Reader, object: &Arc<Object>) {
     reader.objects_mut().add_segment(Arc::clone(object));
 }
 
-/// Signs a checkpoint at the time of the clock.
+/// Signs a checkpoint.
 pub(crate) fn sign(
     signer: &LogSigner,
-    clock: &dyn Clock,
+    time: LedgerTime,
     checkpoint: &Checkpoint,
 ) -> Result<SignedCheckpoint, String> {
-    let now = clock.now();
+    let seconds = UnixNanos(time.unix_ns()).unix_seconds();
     let mut attempt = 1;
     let note = loop {
-        match signer.sign(checkpoint, now.unix_seconds()) {
+        match signer.sign(checkpoint, seconds) {
             Ok(note) => break note,
             Err(error) if attempt == SIGN_ATTEMPTS => {
                 return Err(format!("a checkpoint cannot be signed: {error}"));
@@ -325,6 +327,5 @@ pub(crate) fn sign(
             Err(_) => attempt += 1,
         }
     };
-    let time = LedgerTime::from_unix_ns(now.0);
     Ok(SignedCheckpoint { size: checkpoint.size, root: checkpoint.root, note, time })
 }

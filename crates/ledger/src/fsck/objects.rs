@@ -185,6 +185,11 @@ impl Fsck<'_> {
         let payload = match record {
             Ok(record) => {
                 self.report.records += 1;
+                if self.last_time.is_some_and(|last| record.ledger_time < last) {
+                    let what = "its ledger time is before that of the record before it";
+                    self.problem(name.as_str(), Some(index), what);
+                }
+                self.last_time = Some(record.ledger_time);
                 record.payload
             }
             Err(fault) => {

@@ -527,3 +527,24 @@ fn segments_left_behind_by_a_crash_are_retired_by_the_next_opening() {
     assert_eq!(ledger.read(LeafIndex(299)).unwrap().index, LeafIndex(299));
     ledger.append_blocking(source.events(50, 20)).unwrap();
 }
+
+#[test]
+fn ledger_times_never_run_backwards_whatever_the_clock_does() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let clock = clock();
+    let now = stele_store::Clock::now(&*clock);
+    let ledger = Ledger::create(Arc::clone(&store), &key(), clock.clone(), options(256)).unwrap();
+    let mut source = Source::new(1, 1);
+    let first = ledger.append_blocking(source.events(1, 10)).unwrap().checkpoint.time;
+    clock.set(stele_store::UnixNanos(now.0 - 3_600_000_000_000));
+    let second = ledger.append_blocking(source.events(1, 10)).unwrap().checkpoint.time;
+    ledger.close();
+    let ledger = Ledger::open(Arc::clone(&store), &key(), clock, options(256)).unwrap();
+    let third = ledger.checkpoint().time;
+    let fourth = ledger.append_blocking(source.events(1, 10)).unwrap().checkpoint.time;
+    assert!(first <= second && second <= third && third <= fourth);
+    let times = [0, 1, 2].map(|index| ledger.read(LeafIndex(index)).unwrap().ledger_time);
+    assert!(times.is_sorted());
+    let signed = ledger.verifier().open_signed(ledger.checkpoint().note.as_bytes()).unwrap();
+    assert_eq!(signed.time(), Some(stele_store::UnixNanos(fourth.unix_ns()).unix_seconds()));
+}

@@ -179,9 +179,7 @@ pub(crate) fn recordings() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
     let found = given.or_else(|| beside.is_dir().then_some(beside));
     if found.is_none() {
-        eprintln!(
-            "SKIPPED: no recordings; point STELE_RECORDINGS to their folder to run this test"
-        );
+        xtask::not_run::report(&"no recordings; point STELE_RECORDINGS to their folder");
     }
     found
 }

@@ -146,7 +146,8 @@ pub fn recordings() -> Option<PathBuf> {
     if dir.join("control-plane/watch.jsonl.zst").exists() {
         return Some(dir);
     }
-    println!("SKIPPED: recordings not found at {} (set STELE_RECORDINGS)", dir.display());
+    let why = format!("recordings not found at {} (set STELE_RECORDINGS)", dir.display());
+    xtask::not_run::report(&why);
     None
 }
 

@@ -1,8 +1,8 @@
 //! A source's directory: its key file and its lock.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use stele_record::SourceKey;
@@ -12,10 +12,11 @@ use crate::SourceError;
 
 const KEY_PREFIX: &str = "stele-source-key/v1 ";
 
-/// Takes the directory for this process; made if absent.
+/// Takes the directory for this process; made if absent, for its owner alone: the spool holds
+/// payloads.
 pub(crate) fn lock(dir: &Path) -> Result<File, SourceError> {
     let failed = |e| SourceError::io("open the source's directory", e);
-    fs::create_dir_all(dir).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

@@ -271,3 +271,12 @@ async fn after_a_failed_flush_nothing_counts_as_durable() {
     source.record(draft(1), &[]).await.unwrap_err();
     assert_eq!(source.writer().end_of_durable(), durable);
 }
+
+#[test]
+fn the_directory_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("sources/one");
+    drop(open(&dir, options()));
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+}

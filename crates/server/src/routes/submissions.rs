@@ -83,7 +83,13 @@ async fn record(app: &App, access: &Access, request: Request) -> Result<Receipt,
     let body = app.bodies.read(request, SUBMISSION_BODY_BYTES_MAX).await?;
     let submission =
         Submission::decode(&body.bytes).map_err(|e| ApiError::invalid(e.to_string()))?;
-    access.require_source(&source(&submission)?)?;
+    let source = source(&submission)?;
+    access.require_source(&source)?;
+    // Nobody but the server speaks as the server, not even an admin: a foreign record in its
+    // sequence would leave its next own one nowhere to go.
+    if app.appender.as_ref().is_some_and(|appender| appender.source() == source) {
+        return Err(ApiError::new(ErrorKind::Denied, "this source is the server's own"));
+    }
     app.ledger.append(submission).await.map_err(append_error)
 }
 

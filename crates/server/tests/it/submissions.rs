@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use stele_record::{Kind, PayloadType};
 
-use super::support::{AGENT_SEED, TestServer, TestSource};
+use super::support::{AGENT_SEED, SERVER_SEED, TestServer, TestSource};
 
 fn source_with(seed: u8, events: usize) -> TestSource {
     let mut source = TestSource::new(seed);
@@ -82,6 +82,16 @@ async fn a_token_writes_only_as_its_source() {
     let body: Value = response.json().await.unwrap();
     assert!(body.get("proofs").is_none());
     let response = deliver(8).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["kind"], "denied");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_writes_as_the_server() {
+    let server = TestServer::start().await;
+    let response = server.deliver(&source_with(SERVER_SEED, 1).submission()).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["error"]["kind"], "denied");

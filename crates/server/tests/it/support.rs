@@ -37,6 +37,8 @@ pub(crate) struct TestServer {
 
 /// The source that the token `agent` may write as.
 pub(crate) const AGENT_SEED: u8 = 7;
+/// Seed of the key of the server's own source.
+pub(crate) const SERVER_SEED: u8 = 99;
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
@@ -66,7 +68,7 @@ impl TestServer {
             state: State::in_memory().unwrap(),
             clock,
             tokens: Tokens::admin(&admin).and(Tokens::new(&file).unwrap()),
-            append_key: Some(source_key(99)),
+            append_key: Some(source_key(SERVER_SEED)),
             registry,
             options: ServerOptions { append_name: "append".to_owned(), ..Default::default() },
         };

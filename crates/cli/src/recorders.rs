@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::config::UpSettings;
-use crate::error::CliError;
+use crate::error::{CliError, Exit, Outcome};
 use crate::recorder_metrics::{RecorderCollector, Recording};
+use crate::signals::Signals;
 
 /// Which clusters to record, and how.
 #[derive(Debug, Clone, Default, Args)]
@@ -256,6 +257,29 @@ impl Recorders {
             }
         }
         outcome
+    }
+
+    /// Stops, unless a second signal does not want to wait; then what was the failure before, if
+    /// there was one.
+    ///
+    /// # Errors
+    /// The failure, or what [`Recorders::stop`] finds.
+    pub(crate) async fn end(
+        &mut self,
+        app: &App,
+        signals: &mut Signals,
+        failure: Option<CliError>,
+    ) -> Outcome {
+        app.ui.note("Stopping: sealing and delivering what is left.");
+        let stopped = tokio::select! {
+            stopped = self.stop() => stopped,
+            () = signals.stop() => Err(CliError::failed("stopped before everything was delivered")
+                .hint("what is left is in the spool, and is delivered at the next start")),
+        };
+        match failure {
+            Some(error) => Err(error),
+            None => stopped.map(|()| Exit::Done),
+        }
     }
 }
 

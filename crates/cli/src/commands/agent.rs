@@ -70,16 +70,7 @@ pub(crate) async fn run(app: &App, args: &AgentArgs) -> Outcome {
         () = signals.stop() => None,
         error = recorders.failed() => Some(delivery.take_refusal().unwrap_or(error)),
     };
-    app.ui.note("Stopping: sealing and delivering what is left.");
-    let stopped = tokio::select! {
-        stopped = recorders.stop() => stopped,
-        () = signals.stop() => Err(CliError::failed("stopped before everything was delivered")
-            .hint("what is left is in the spool, and is delivered at the next start")),
-    };
-    match failure {
-        Some(error) => Err(error),
-        None => stopped.map(|()| Exit::Done),
-    }
+    recorders.end(app, &mut signals, failure).await
 }
 
 fn print_sources(app: &App, names: &[String], place: &dyn Fn(&str) -> PathBuf) -> Outcome {

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::config::{self, Context, UpSettings, Written};
 use crate::data_dir::DataDir;
 use crate::delivery::ToLedger;
-use crate::error::{CliError, Exit, Outcome};
+use crate::error::{CliError, Outcome};
 use crate::logging;
 use crate::node::{Node, ServeOptions, Serving};
 use crate::recorders::{self, Recorders};
@@ -99,16 +99,7 @@ async fn until_stopped(
         error = recorders.failed() => Some(error),
         error = serving.failed() => Some(error),
     };
-    app.ui.note("Stopping: sealing and delivering what is left.");
-    let stopped = tokio::select! {
-        stopped = recorders.stop() => stopped,
-        () = signals.stop() => Err(CliError::failed("stopped before everything was delivered")
-            .hint("what is left is in the spool, and is delivered at the next start")),
-    };
-    match failure {
-        Some(error) => Err(error),
-        None => stopped.map(|()| Exit::Done),
-    }
+    recorders.end(app, &mut signals, failure).await
 }
 
 fn listen_address(args: &UpArgs, settings: &UpSettings) -> Result<SocketAddr, CliError> {

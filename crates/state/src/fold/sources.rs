@@ -319,13 +319,7 @@ impl Fold<'_> {
             detail: format!("listed at {rv} after {} had been seen", stream.last_rv),
             ..GapRow::default()
         };
-        let number = self.derive_gap(key, gap)?;
-        if let Some(stream) = self.stream(key)? {
-            stream.set_back = Some(number);
-            // What the recorder states is about what it missed, not about this.
-            stream.derived.retain(|derived| *derived != number);
-        }
-        Ok(())
+        self.begin_lasting(key, gap, |stream| &mut stream.set_back)
     }
 
     /// A whole list was seen: if it is beyond all versions that were ever seen, each version has
@@ -341,6 +335,22 @@ impl Fold<'_> {
         let beyond = rv::compare(rv, &stream.last_rv).is_some_and(Ordering::is_ge);
         let Some(number) = stream.set_back.take_if(|_| beyond) else { return Ok(()) };
         self.close_gap(stamp, (cluster, key.0, number), rv)
+    }
+
+    /// Concludes a gap that no statement of the recorder ends, because it is about something that
+    /// the recorder does not know; `slot` keeps its number until the fold ends it.
+    fn begin_lasting(
+        &mut self,
+        key: (u32, u32),
+        gap: GapRow,
+        slot: fn(&mut StreamRow) -> &mut Option<u64>,
+    ) -> Result<(), StateError> {
+        let number = self.derive_gap(key, gap)?;
+        if let Some(stream) = self.stream(key)? {
+            *slot(stream) = Some(number);
+            stream.derived.retain(|derived| *derived != number);
+        }
+        Ok(())
     }
 
     /// An object of a frame can't be read: what became of it is not known before a whole list has
@@ -363,13 +373,7 @@ impl Fold<'_> {
             detail: reason.to_owned(),
             ..GapRow::default()
         };
-        let number = self.derive_gap(key, gap)?;
-        if let Some(stream) = self.stream(key)? {
-            stream.unread = Some(number);
-            // Whatever the recorder states, it has not read the object either.
-            stream.derived.retain(|derived| *derived != number);
-        }
-        Ok(())
+        self.begin_lasting(key, gap, |stream| &mut stream.unread)
     }
 
     /// A whole list was read.

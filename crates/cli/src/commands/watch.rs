@@ -22,6 +22,7 @@ use crate::point;
 use crate::resolved::describe;
 use crate::resources;
 use crate::scope::Scope;
+use crate::signals::Signals;
 use crate::sse::{Event, Parser};
 use crate::when::rfc3339;
 
@@ -75,6 +76,8 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(200);
 const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
+    // Before the first line is out: whoever has seen one may interrupt.
+    let mut signals = Signals::new()?;
     let mut query = Query::new();
     let what = args.what.as_deref().map(resources::type_or_pair).transpose()?;
     let kind = what.map(|(kind, _)| kind);
@@ -97,7 +100,7 @@ pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
     let mut watch = Watch { app, args, client: &client, query, since, last_id: None };
     tokio::select! {
         ended = watch.follow() => ended,
-        _ = tokio::signal::ctrl_c() => {
+        () = signals.stop() => {
             app.ui.note(&watch.resume_hint());
             Ok(Exit::Interrupted)
         }

@@ -60,7 +60,7 @@ async fn ask(client: &Client, lease: &Lease, at: f64, score: &mut Score) {
     if !uids.contains(&lease.uid.as_str()) {
         score.truth_missing += 1;
     }
-    if answer["verdict"] == Value::from("certain") {
+    if answer["verdict"] == "certain" {
         score.single += 1;
         score.single_wrong += u32::from(uids != [lease.uid.as_str()]);
     }

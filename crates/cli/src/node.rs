@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use stele_ledger::{Ledger, LedgerOptions};
-use stele_server::{ServeError, Server, ServerOptions, ServerParts};
+use stele_server::{MeteredStore, ServeError, Server, ServerOptions, ServerParts};
 use stele_source::load_or_make_key;
 use stele_state::State;
 use stele_store::{Clock, DiskStore, Store};
@@ -28,13 +28,12 @@ pub(crate) struct Node {
     dir: DataDir,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
+    registry: Registry,
 }
 
 /// How to serve.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ServeOptions {
-    /// Metrics of others in this process.
-    pub(crate) registry: Registry,
     /// Serve without TLS on an address that others can reach.
     pub(crate) allow_plaintext: bool,
 }
@@ -44,7 +43,6 @@ pub(crate) struct Serving {
     /// Where the API listens.
     pub(crate) address: SocketAddr,
     dir: DataDir,
-    clock: Arc<dyn Clock>,
     ledger: Ledger,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), ServeError>>,
@@ -57,11 +55,11 @@ impl Node {
     /// When there is none, it is in use, or what is stored contradicts what was signed.
     pub(crate) fn open(app: &App, dir: &DataDir) -> Result<Self, CliError> {
         let key = dir.log_key()?;
-        let store: Arc<dyn Store> = Arc::new(DiskStore::open(dir.log()).map_err(store_error)?);
-        let clock = Arc::clone(&app.clock);
+        let (clock, mut registry) = (Arc::clone(&app.clock), Registry::default());
+        let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::open(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok(Self { dir: dir.clone(), clock, ledger })
+        Ok(Self { dir: dir.clone(), clock, ledger, registry })
     }
 
     /// Opens the ledger in `dir`, or makes one there; says which.
@@ -73,11 +71,11 @@ impl Node {
         if dir.has_ledger() {
             return Ok((Self::open(app, dir)?, false));
         }
-        let store: Arc<dyn Store> = Arc::new(DiskStore::open(dir.log()).map_err(store_error)?);
-        let clock = Arc::clone(&app.clock);
+        let (clock, mut registry) = (Arc::clone(&app.clock), Registry::default());
+        let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::create(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok((Self { dir: dir.clone(), clock, ledger }, true))
+        Ok((Self { dir: dir.clone(), clock, ledger, registry }, true))
     }
 
     /// Closes the ledger: what was taken in is durable and signed for.
@@ -85,15 +83,17 @@ impl Node {
     /// # Errors
     /// When its threads ended badly.
     pub(crate) async fn close(self) -> Result<(), CliError> {
-        let ledger = self.ledger;
-        tokio::task::spawn_blocking(move || ledger.close())
-            .await
-            .map_err(|e| CliError::failed(format!("the ledger did not close: {e}")))
+        close(self.ledger).await
     }
 
     /// The ledger.
     pub(crate) const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Where everything in this process registers its metrics.
+    pub(crate) fn registry_mut(&mut self) -> &mut Registry {
+        &mut self.registry
     }
 
     /// Starts views and API.
@@ -114,10 +114,10 @@ impl Node {
         let parts = ServerParts {
             ledger: self.ledger.clone(),
             state,
-            clock: Arc::clone(&self.clock),
+            clock: self.clock,
             tokens: self.dir.tokens()?,
             append_key: Some(append_key),
-            registry: options.registry,
+            registry: self.registry,
             options: ServerOptions {
                 public_tiles: false,
                 allow_plaintext: options.allow_plaintext,
@@ -126,7 +126,7 @@ impl Node {
         };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(Server::new(parts).serve(listener, stopped));
-        Ok(Serving { address, dir: self.dir, clock: self.clock, ledger: self.ledger, stop, task })
+        Ok(Serving { address, dir: self.dir, ledger: self.ledger, stop, task })
     }
 
     /// Serves on a free port of the loopback interface, for this process alone.
@@ -139,6 +139,22 @@ impl Node {
             .map_err(|e| CliError::failed(format!("cannot listen on the loopback: {e}")))?;
         self.serve(listener, ServeOptions::default())
     }
+}
+
+async fn close(ledger: Ledger) -> Result<(), CliError> {
+    tokio::task::spawn_blocking(move || ledger.close())
+        .await
+        .map_err(|e| CliError::failed(format!("the ledger did not close: {e}")))
+}
+
+/// The objects of the ledger in `dir`, every call measured.
+fn store(
+    dir: &DataDir,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Result<Arc<dyn Store>, CliError> {
+    let disk = DiskStore::open(dir.log()).map_err(store_error)?;
+    Ok(Arc::new(MeteredStore::new(Arc::new(disk), "disk", Arc::clone(clock), registry)))
 }
 
 impl Serving {
@@ -180,7 +196,7 @@ impl Serving {
     pub(crate) async fn stop(self) -> Result<(), CliError> {
         self.stop.send_replace(true);
         let ended = if self.task.is_finished() { Ok(Ok(())) } else { self.task.await };
-        Node { dir: self.dir, clock: self.clock, ledger: self.ledger }.close().await?;
+        close(self.ledger).await?;
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(CliError::failed(error)),

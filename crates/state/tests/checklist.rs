@@ -21,7 +21,7 @@
 //! | O4 bookmarks | `o4_…` |
 //! | O5 same name, new uid | `o5_…`, `fold.rs` |
 //! | O6 servers that disagree | versions of several sources are merged in `fold.rs`; naming the disagreement is not done here but where sources are compared |
-//! | O7 restore of etcd | not done: resource versions that go back stand where their number says |
+//! | O7 restore of etcd | `o7_…` in `silence.rs`: a gap until versions are beyond the old ones; epochs of their own are not done |
 //! | O8 order only within a resource | by construction: versions are compared within an object or a type |
 //! | C1 tolerance | `c1_…` |
 //! | C2 flows are stretches | `c2_…` |

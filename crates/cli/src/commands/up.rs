@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -68,14 +67,13 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
     })?;
     app.ui.line(&format!("stele {}", env!("CARGO_PKG_VERSION")))?;
     let dir = DataDir::new(app.data_dir(args.data.as_deref())?);
-    let (node, created) = Node::open_or_create(app, &dir)?;
+    let (mut node, created) = Node::open_or_create(app, &dir)?;
     announce_log(app, &dir, &node, created)?;
     let delivery = ToLedger::new(node.ledger().clone());
-    let mut registry = Registry::default();
     let place = |name: &str| dir.source(name);
     let recorders =
-        Recorders::start(app, &place, clusters, &args.record, &delivery, &mut registry)?;
-    let options = ServeOptions { registry, allow_plaintext: args.allow_plaintext };
+        Recorders::start(app, &place, clusters, &args.record, &delivery, node.registry_mut())?;
+    let options = ServeOptions { allow_plaintext: args.allow_plaintext };
     let mut serving = node.serve(listener, options)?;
     app.ui.line(&format!("api      {}", serving.url()))?;
     if !args.no_save_context {

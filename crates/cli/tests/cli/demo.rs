@@ -5,21 +5,17 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::Home;
+use crate::support::{Home, Running};
 
 /// Every command that the demo prints is run as printed.
 #[test]
 fn every_command_of_the_tour_answers() {
     let home = Home::new();
-    let mut demo = home
-        .command(&["demo", "--data", "demo"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = home.command(&["demo", "--data", "demo"]);
+    let mut demo = Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut commands = Vec::new();
     let mut config = None;
-    for line in BufReader::new(demo.stdout.take().unwrap()).lines() {
+    for line in BufReader::new(demo.0.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         if let Some(path) = line.strip_prefix("  export STELE_CONFIG=") {
             config = Some(path.to_owned());
@@ -42,8 +38,8 @@ fn every_command_of_the_tour_answers() {
         assert!(!output.stdout.is_empty() || command.starts_with("export"), "{command}");
     }
     watch(&home, &config);
-    kill_process(Pid::from_child(&demo), Signal::TERM).unwrap();
-    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    kill_process(Pid::from_child(&demo.0), Signal::TERM).unwrap();
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0));
 }
 
 /// A subscription from the beginning gives what was recorded, and ends on Ctrl-C with the place to

@@ -157,3 +157,14 @@ impl Drop for Up {
         }
     }
 }
+
+/// A process that is ended, by force if need be, when the test is done with it or has failed.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already, or ended now.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -392,7 +392,7 @@ impl Ledger {
             return Err(AppendError::Invalid { record: 0, what });
         }
         let (reply, answer) = oneshot::channel();
-        let request = Request { prepared, reply, _permit: Some(permit) };
+        let request = Request { prepared, reply, permit: Some(permit) };
         self.inner.queue.send(Message::Append(request)).map_err(|_| self.stopped_error())?;
         Ok(answer)
     }

@@ -45,7 +45,17 @@ type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
 pub(crate) struct Request {
     pub(crate) prepared: Prepared,
     pub(crate) reply: Reply,
-    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Request {
+    /// Gives back what the request holds, then answers: whoever has the answer finds the room.
+    pub(crate) fn answer(self, answer: Result<Receipt, AppendError>) {
+        let Self { prepared, reply, permit } = self;
+        drop((prepared, permit));
+        // Nobody may be waiting any more; what the answer says holds all the same.
+        let _ = reply.send(answer);
+    }
 }
 
 pub(crate) enum Message {
@@ -143,12 +153,15 @@ impl Writer {
             }
         }
         if batch.count() > 0 {
-            self.add_own(&mut batch)?;
-            let time = self.ledger_time();
-            let built = batch.finish(time).map_err(|e| format!("the tree cannot be read: {e}"))?;
-            self.put(&built)?;
-            let expected = (built.len(), built.digest);
-            let object = self.commit(built)?;
+            let (object, expected) = match self.write(batch) {
+                Ok(written) => written,
+                Err(why) => {
+                    for Accepted { request, .. } in accepted {
+                        request.answer(Err(AppendError::Stopped(why.clone())));
+                    }
+                    return Err(why);
+                }
+            };
             self.answer(accepted);
             self.read_back(&object, expected);
             self.hint.stale = true;
@@ -159,6 +172,16 @@ impl Writer {
             self.answer(accepted);
         }
         Ok(go_on)
+    }
+
+    /// Makes a batch durable and signs for it; the segment, its length and its digest.
+    fn write(&mut self, mut batch: Batch<'_>) -> Result<(Arc<Object>, (u64, Digest)), String> {
+        self.add_own(&mut batch)?;
+        let time = self.ledger_time();
+        let built = batch.finish(time).map_err(|e| format!("the tree cannot be read: {e}"))?;
+        self.put(&built)?;
+        let expected = (built.len(), built.digest);
+        Ok((self.commit(built)?, expected))
     }
 
     fn add_own(&mut self, batch: &mut Batch<'_>) -> Result<(), String> {
@@ -251,8 +274,7 @@ impl Writer {
                 runs,
                 checkpoint: Arc::clone(&self.latest),
             };
-            // Nobody waits any more: the records are in the log all the same.
-            let _ = request.reply.send(Ok(receipt));
+            request.answer(Ok(receipt));
         }
     }
 
@@ -288,8 +310,7 @@ impl Writer {
 fn take(batch: &mut Batch<'_>, request: Request, accepted: &mut Vec<Accepted>) {
     match batch.add(&request.prepared) {
         Ok(runs) => accepted.push(Accepted { request, runs }),
-        // Nobody waits any more: nothing was taken in either.
-        Err(error) => drop(request.reply.send(Err(error))),
+        Err(error) => request.answer(Err(error)),
     }
 }
 

@@ -115,6 +115,8 @@ impl Worker {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>, mut stop: watch::Receiver<bool>) {
         let mut heartbeat = interval(APPEND_HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick would come at once; there is nothing to seal yet.
+        heartbeat.reset();
         let mut left_over = None;
         loop {
             let first = match left_over.take() {

@@ -2,7 +2,7 @@
 //! there or wholly absent, and a repeat settles which.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ struct FaultyStore {
     next: AtomicU8,
     /// Held by a test to keep a write in flight.
     gate: Mutex<()>,
+    /// Segments that were to be written.
+    puts: AtomicU32,
 }
 
 impl FaultyStore {
@@ -69,6 +71,7 @@ impl Store for FaultyStore {
         if !name.as_str().starts_with("segments/") {
             return self.inner.put_new(name, parts);
         }
+        self.puts.fetch_add(1, Ordering::SeqCst);
         let fault = FAULTS[usize::from(self.next.load(Ordering::SeqCst))];
         if !matches!(fault, Fault::ErrorForEver | Fault::FullForEver) {
             self.fail_next(Fault::None);
@@ -170,8 +173,11 @@ fn a_ledger_without_space_waits_and_can_still_be_closed() {
     faults.fail_next(Fault::FullForEver);
     let batch = source.events(3, 10);
     std::thread::scope(|scope| {
+        let puts = faults.puts.load(Ordering::SeqCst);
         let waiting = scope.spawn(|| ledger.append_blocking(batch.clone()));
-        std::thread::sleep(Duration::from_millis(100));
+        while faults.puts.load(Ordering::SeqCst) == puts {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(ledger.stopped(), None);
         ledger.close();
         let refused = waiting.join().unwrap();

@@ -1,6 +1,6 @@
 //! Forgotten files: a Rust file that no module names is never compiled, and a test in it never runs.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::Problem;
 use super::tree::SourceFile;
@@ -38,14 +38,19 @@ fn is_named(file: &SourceFile, all: &[&SourceFile], roots: &[PathBuf]) -> bool {
         })
     };
     let by_path = |other: &SourceFile| {
-        let Ok(from) = file.path.strip_prefix(other.path.parent().unwrap_or(folder)) else {
-            return false;
-        };
+        let from = relative(other.path.parent().unwrap_or(folder), &file.path);
         let from = from.to_string_lossy();
         other.text.contains(&format!("path = \"{from}\""))
             || other.text.contains(&format!("include!(\"{from}\")"))
     };
     all.iter().any(|other| (is_parent(&other.path) && named(&other.text)) || by_path(other))
+}
+
+/// How a file in `folder` writes the path `to`; both are relative to the repository.
+fn relative(folder: &Path, to: &Path) -> PathBuf {
+    let common = folder.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
 }
 
 fn stem(path: &Path) -> String {
@@ -67,13 +72,23 @@ mod tests {
             file("crates/a/src/c/mod.rs", ""),
             file("crates/a/src/lost.rs", ""),
             file("crates/a/src/b/lost.rs", ""),
-            file("crates/a/tests/it/main.rs", "mod one;\n"),
+            file(
+                "crates/a/tests/it/main.rs",
+                "mod one;\n#[path = \"../common/mod.rs\"]\nmod common;\n",
+            ),
+            file("crates/a/tests/common/mod.rs", ""),
+            file("crates/a/tests/common/lost.rs", ""),
             file("crates/a/tests/it/one.rs", ""),
             file("crates/a/tests/it/two.rs", ""),
         ];
         let roots = ["crates/a/src/lib.rs", "crates/a/tests/it/main.rs"].map(PathBuf::from);
         let found: Vec<PathBuf> = check(&files, &roots).into_iter().map(|p| p.path).collect();
-        let lost = ["crates/a/src/lost.rs", "crates/a/src/b/lost.rs", "crates/a/tests/it/two.rs"];
+        let lost = [
+            "crates/a/src/lost.rs",
+            "crates/a/src/b/lost.rs",
+            "crates/a/tests/common/lost.rs",
+            "crates/a/tests/it/two.rs",
+        ];
         assert_eq!(found, lost.map(PathBuf::from));
     }
 }

@@ -1,7 +1,9 @@
 //! A recording of a real control plane, imported; every list that its server gave must come out
 //! again.
 
-use crate::exact::{Compared, Exact, compare};
+use xtask::exact::ExactList;
+
+use crate::exact::{Compared, compare};
 use crate::harness::{Home, lines_of, recordings};
 
 async fn reproduces(folder: &str, lists: usize) {
@@ -16,7 +18,7 @@ async fn reproduces(folder: &str, lists: usize) {
     let exact = lines_of(&folder.join("exact.jsonl.zst"));
     assert_eq!(exact.len(), lists);
     for line in &exact {
-        let exact: Exact = serde_json::from_str(line).unwrap();
+        let exact: ExactList = serde_json::from_str(line).unwrap();
         match compare(&client, &exact).await {
             Compared::Equal => {}
             Compared::Gap => different.push(format!("{} at {}: a gap", exact.res, exact.rv)),

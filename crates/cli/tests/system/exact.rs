@@ -10,16 +10,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use stele_state::json::Json;
+use xtask::exact::ExactList;
 
 use crate::harness::Client;
-
-/// A list that the server gave.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Exact {
-    pub(crate) res: String,
-    pub(crate) rv: String,
-    items: Vec<(Option<String>, String, String, String, String)>,
-}
 
 #[derive(Deserialize)]
 struct List {
@@ -51,7 +44,7 @@ pub(crate) enum Compared {
 }
 
 /// Asks stele for the same list and compares it, object for object.
-pub(crate) async fn compare(client: &Client, exact: &Exact) -> Compared {
+pub(crate) async fn compare(client: &Client, exact: &ExactList) -> Compared {
     let (group_version, resource) = exact.res.rsplit_once('/').unwrap();
     let of_type = match group_version.split_once('/') {
         Some((group, _)) => format!("{resource}.{group}"),
@@ -71,9 +64,8 @@ pub(crate) async fn compare(client: &Client, exact: &Exact) -> Compared {
     let wanted: BTreeMap<_, _> = exact
         .items
         .iter()
-        .map(|(ns, name, uid, rv, sha)| {
-            let ns = ns.clone().unwrap_or_default();
-            ((ns, name.clone(), uid.clone()), (rv.clone(), digest(sha)))
+        .map(|[ns, name, uid, rv, sha]| {
+            ((ns.clone(), name.clone(), uid.clone()), (rv.clone(), digest(sha)))
         })
         .collect();
     let found: BTreeMap<_, _> = list

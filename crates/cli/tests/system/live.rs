@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xtask::churn::{Churn, ChurnOptions};
-use xtask::exact::{Sampler, SamplerOptions};
+use xtask::exact::{ExactList, Sampler, SamplerOptions};
 use xtask::testbed::{Testbed, TestbedOptions};
 
-use crate::exact::{Compared, Exact, compare};
+use crate::exact::{Compared, compare};
 use crate::harness::{Client, Home, Up, number};
 
 const SECONDS_DEFAULT: u64 = 120;
@@ -84,7 +84,7 @@ async fn compare_all(client: &Client, truth: &Path) -> usize {
     let lines = std::fs::read_to_string(truth).unwrap();
     let (mut equal, mut gaps, mut different) = (0, 0, Vec::new());
     for line in lines.lines() {
-        let exact: Exact = serde_json::from_str(line).unwrap();
+        let exact: ExactList = serde_json::from_str(line).unwrap();
         match compare(client, &exact).await {
             Compared::Equal => equal += 1,
             Compared::Gap => gaps += 1,

@@ -4,16 +4,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::Log;
 use serde_json::{Value, json};
 use stele_collect::kube::{Access, Recorder, RecorderOptions, Timing, connect};
 use stele_record::frame::FrameContext;
-use stele_record::{Boot, Gap, GapReason, Header, Kind, Seq, Submission};
-use stele_source::{Deliver, DeliverError, Delivered, Source, SourceOptions};
+use stele_record::{Gap, GapReason, Kind};
+use stele_source::{Source, SourceOptions};
 use stele_store::SystemClock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,22 +25,6 @@ use tokio::time::sleep;
 use xtask::churn::{Churn, ChurnOptions};
 use xtask::exact::{ExactList, Sampler, SamplerOptions, object_digest};
 use xtask::testbed::{Testbed, TestbedOptions};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<BTreeMap<(Boot, Seq), Record>>>);
-
-type Record = (Header, Vec<u8>);
-
-impl Deliver for Log {
-    async fn deliver(&self, submission: Submission) -> Result<Delivered, DeliverError> {
-        let mut log = self.0.lock().unwrap();
-        for record in submission.records {
-            let header = Header::decode(&record.header).unwrap();
-            log.insert((header.boot, header.seq), (header, record.payload.to_vec()));
-        }
-        Ok(Delivered { first_index: 0 })
-    }
-}
 
 /// A kubeconfig with the token of the agent's service account, made as README.md says.
 fn agent_kubeconfig(bed: &Testbed, dir: &Path) -> PathBuf {

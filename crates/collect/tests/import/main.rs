@@ -5,38 +5,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::{Log, Record};
 use serde_json::{Value, json};
 use stele_collect::import::{
     Compression, Format, ImportError, ImportOptions, ImportReport, import,
 };
 use stele_record::frame::FrameContext;
 use stele_record::kube::ResourceList;
-use stele_record::{Boot, EventTime, Gap, GapReason, Header, Kind, Seq, Submission};
-use stele_source::{Deliver, DeliverError, Delivered, Source, SourceOptions};
+use stele_record::{EventTime, Gap, GapReason, Header, Kind};
+use stele_source::{Source, SourceOptions};
 use stele_store::SystemClock;
 use tokio::sync::watch;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<BTreeMap<(Boot, Seq), Record>>>);
-
-type Record = (Header, Vec<u8>);
-
-impl Deliver for Log {
-    async fn deliver(&self, submission: Submission) -> Result<Delivered, DeliverError> {
-        let mut log = self.0.lock().unwrap();
-        for record in submission.records {
-            let header = Header::decode(&record.header).unwrap();
-            log.insert((header.boot, header.seq), (header, record.payload.to_vec()));
-        }
-        Ok(Delivered { first_index: 0 })
-    }
-}
 
 struct Imported {
     report: ImportReport,

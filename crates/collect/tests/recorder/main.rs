@@ -5,40 +5,26 @@
 
 mod fake;
 
-use std::collections::BTreeMap;
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::Log;
 use fake::{Fake, Server};
 use serde_json::{Value, json};
 use stele_collect::kube::{Cluster, Recorder, RecorderOptions, Timing};
 use stele_record::frame::FrameContext;
 use stele_record::kube::ResourceList;
-use stele_record::{Boot, Gap, GapReason, Header, Kind, Seq, Submission};
-use stele_source::{Deliver, DeliverError, Delivered, Source, SourceOptions};
+use stele_record::{Gap, GapReason, Header, Kind};
+use stele_source::{Source, SourceOptions};
 use stele_store::SystemClock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-
-/// Everything that was delivered, in order.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<BTreeMap<(Boot, Seq), Record>>>);
-
-type Record = (Header, Vec<u8>);
-
-impl Deliver for Log {
-    async fn deliver(&self, submission: Submission) -> Result<Delivered, DeliverError> {
-        let mut log = self.0.lock().unwrap();
-        for record in submission.records {
-            let header = Header::decode(&record.header).unwrap();
-            log.insert((header.boot, header.seq), (header, record.payload.to_vec()));
-        }
-        Ok(Delivered { first_index: 0 })
-    }
-}
 
 impl Log {
     fn frames(&self, resource: &str) -> Vec<(Header, FrameContext, Value)> {

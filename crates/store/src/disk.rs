@@ -9,7 +9,9 @@
 //!
 //! A create is: unnamed file, write, flush, link under its name, flush the directory. The link is
 //! atomic and fails if the name exists. A failed flush is fatal: Linux marks the lost pages clean,
-//! so that a second flush would report success.
+//! so that a second flush would report success. After one, the store takes nothing more until it is
+//! opened again. Opening it flushes every directory: a name that a crash has left without its flush
+//! is seen, and would be believed.
 
 mod create;
 #[cfg(test)]
@@ -58,6 +60,7 @@ impl DiskStore {
         }
         let lock = lock(&root.join("lock"))?;
         empty(&root.join("staging"))?;
+        create::flush_tree(&root.join("objects"))?;
         let creator = Creator::new(root.join("objects"), root.join("staging"));
         Ok(Self { root, writer: Some(Writer { creator, hints: Mutex::new(()), _lock: lock }) })
     }
@@ -93,7 +96,9 @@ impl DiskStore {
     }
 
     fn writer(&self) -> Result<&Writer, StoreError> {
-        self.writer.as_ref().ok_or(StoreError::ReadOnly)
+        let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
+        writer.creator.check_flushes()?;
+        Ok(writer)
     }
 }
 
@@ -195,7 +200,11 @@ impl Store for DiskStore {
             fs::create_dir_all(parent).map_err(failed)?;
         }
         let staged = self.root.join("staging").join(hex(&random_bytes::<8>()));
-        fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(failed)
+        fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(|error| {
+            // Else a full disk gets a file more at every try.
+            let _ = fs::remove_file(&staged);
+            failed(error)
+        })
     }
 
     fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {

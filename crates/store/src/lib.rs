@@ -5,7 +5,8 @@
 //! rename and no compare-and-swap, because the log's protocol needs none of them.
 //!
 //! Invariant: once [`Store::put_new`] has returned `Ok`, the object is durable, complete and never
-//! changes. After any other answer the caller reads back and compares before it believes anything.
+//! changes. After any other answer the caller believes nothing: it repeats the same call until that
+//! succeeds.
 
 mod clock;
 mod disk;

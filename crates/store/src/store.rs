@@ -25,8 +25,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if other bytes stand under the name: somebody else owns it. After
-    /// any other error the object may or may not exist: read back and compare. After
-    /// [`StoreError::Fatal`] nothing more must be written by this process.
+    /// any other error the object may or may not exist, and may be readable without being durable:
+    /// repeat with the same bytes until that succeeds. After [`StoreError::Fatal`] nothing more is
+    /// written by this process.
     fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError>;
 
     /// The whole object.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
@@ -25,6 +25,8 @@ pub(super) struct Creator {
     staging: PathBuf,
     /// Whether the file system makes unnamed files that can be linked; found out by trying.
     unnamed: AtomicBool,
+    /// What could not be flushed, once that has happened.
+    lost: OnceLock<String>,
     /// Open directories that are known to exist durably.
     directories: Mutex<HashMap<PathBuf, Arc<OwnedFd>>>,
 }
@@ -32,7 +34,7 @@ pub(super) struct Creator {
 impl Creator {
     pub(super) fn new(objects: PathBuf, staging: PathBuf) -> Self {
         let unnamed = AtomicBool::new(cfg!(target_os = "linux"));
-        Self { objects, staging, unnamed, directories: Mutex::default() }
+        Self { objects, staging, unnamed, lost: OnceLock::new(), directories: Mutex::default() }
     }
 
     /// Makes the staged fallback the only way, as on a file system without unnamed files.
@@ -41,7 +43,21 @@ impl Creator {
         self.unnamed.store(false, Ordering::Relaxed);
     }
 
+    /// Refuses everything once a flush has failed: nobody knows what of the store is durable.
+    pub(super) fn check_flushes(&self) -> Result<(), StoreError> {
+        let Some(what) = self.lost.get() else { return Ok(()) };
+        Err(StoreError::fatal(what.clone(), io::Error::other("it failed before")))
+    }
+
     pub(super) fn create(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
+        let created = self.create_once(name, parts);
+        if let Err(StoreError::Fatal { what, .. }) = &created {
+            let _ = self.lost.set(what.clone());
+        }
+        created
+    }
+
+    fn create_once(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
         let path = self.objects.join(name.as_str());
         let parent = path.parent().unwrap_or(&self.objects);
         let directory = self.directory(parent)?;
@@ -56,11 +72,11 @@ impl Creator {
         } else {
             self.create_staged(&path, name, parts)?
         };
+        // Also where the name was taken: the attempt that took it may have died before this.
+        flush_directory(&directory, parent)?;
         if !linked {
             compare(&path, name, parts)?;
         }
-        // Also where the name was taken: the attempt that took it may have died before this.
-        flush_directory(&directory, parent)?;
         Ok(if linked { Put::Created } else { Put::AlreadyThere })
     }
 
@@ -71,6 +87,11 @@ impl Creator {
             return Ok(Arc::clone(directory));
         }
         make_directories(path)?;
+        // Whoever has made it, perhaps this process in an attempt that failed: its name may not be
+        // durable yet.
+        for above in path.ancestors().skip(1).take_while(|above| above.starts_with(&self.objects)) {
+            flush_path(above)?;
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = openat(CWD, path, flags, Mode::empty())
             .map_err(|e| StoreError::io(format!("opening {}", path.display()), e.into()))?;
@@ -186,27 +207,45 @@ fn compare(path: &Path, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreE
     Ok(())
 }
 
-/// Makes a directory and its parents, and flushes each parent that got a new entry.
+/// Flushes every directory from `objects` down, and all those above: whoever made them, this process
+/// or one that was killed, may not have flushed their names.
+pub(super) fn flush_tree(objects: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::io(format!("flushing {}", objects.display()), error);
+    let mut directories = vec![objects.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().map_err(failed)?.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+        flush_path(&directory)?;
+    }
+    let absolute = std::path::absolute(objects).map_err(failed)?;
+    for above in absolute.ancestors().skip(1) {
+        match File::open(above).map(|directory| rustix::fs::fsync(&directory)) {
+            // Where nothing can be flushed or read, this user has made nothing.
+            Ok(Ok(()) | Err(Errno::INVAL | Errno::ROFS | Errno::OPNOTSUPP)) => {}
+            Ok(Err(error)) => {
+                return Err(StoreError::fatal(above.display().to_string(), error.into()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+fn flush_path(directory: &Path) -> Result<(), StoreError> {
+    let opened = File::open(directory)
+        .map_err(|error| StoreError::io(format!("opening {}", directory.display()), error))?;
+    flush_directory(&opened.into(), directory)
+}
+
+/// Makes a directory and its parents; nothing of it is flushed yet.
 pub(super) fn make_directories(path: &Path) -> Result<(), StoreError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            make_directories(parent)?;
-            parent
-        }
-        _ => Path::new("."),
-    };
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(StoreError::io(format!("making {}", path.display()), error));
-        }
-        _ => {}
-    }
-    let directory = File::open(parent)
-        .map_err(|error| StoreError::io(format!("opening {}", parent.display()), error))?;
-    flush_directory(&directory.into(), parent)
+    fs::create_dir_all(path)
+        .map_err(|error| StoreError::io(format!("making {}", path.display()), error))
 }
 
 fn flush_directory(directory: &OwnedFd, path: &Path) -> Result<(), StoreError> {

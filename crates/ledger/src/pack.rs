@@ -75,9 +75,9 @@ impl Packer {
         // whatever is there is verified below and counts if it holds the same records.
         match self.reader.store().put_new(&name, &built.slices()) {
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
-            Err(error) => {
-                tracing::warn!(%error, object = %name, "the outcome is unknown; reading back");
-            }
+            // It may be there and readable, but not durable: the segments stay until a repeat
+            // succeeds.
+            Err(error) => return Err(error.into()),
         }
         let object = match self.verify(&name, &built) {
             Ok(object) => object,

@@ -211,8 +211,8 @@ impl Writer {
             if matches!(error, StoreError::Fatal { .. }) {
                 return Err(error.to_string());
             }
+            // Bytes that can be read may not be durable: only a repeat that succeeds says that.
             match self.is_stored(built) {
-                Ok(true) => return Ok(()),
                 Ok(false) if matches!(error, StoreError::Full) => {
                     if self.closing.load(Ordering::Relaxed) {
                         return Err(format!("{name} cannot be written: {error}"));
@@ -220,7 +220,7 @@ impl Writer {
                     tracing::error!(object = %name, "no space left; appends wait");
                     std::thread::sleep(FULL_PAUSE);
                 }
-                Ok(false) => {
+                Ok(_) => {
                     attempts += 1;
                     if attempts >= PUT_ATTEMPTS {
                         return Err(format!("{name} cannot be written: {error}"));

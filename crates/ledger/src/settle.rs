@@ -18,7 +18,7 @@ pub(crate) fn settle_last_pack(store: &dyn Store) -> Result<(), LedgerError> {
     let packs = store.list(&format!("{PACKS}/"), None)?;
     let Some(pack) = packs.last() else { return Ok(()) };
     let segments = store.list(&format!("{SEGMENTS}/"), None)?;
-    if !replaced_are_there(store, pack, &segments) {
+    if !replaced_are_there(store, pack, &segments)? {
         return Ok(());
     }
     match check(store, pack) {
@@ -38,15 +38,25 @@ pub(crate) fn settle_last_pack(store: &dyn Store) -> Result<(), LedgerError> {
 }
 
 /// Whether the segments go back to the pack's first record without a hole.
-fn replaced_are_there(store: &dyn Store, pack: &ObjectName, segments: &[ObjectName]) -> bool {
+///
+/// # Errors
+/// If nobody can tell; a pack that nobody has checked must not be believed then.
+fn replaced_are_there(
+    store: &dyn Store,
+    pack: &ObjectName,
+    segments: &[ObjectName],
+) -> Result<bool, ReadError> {
     let numbers: Option<Vec<u64>> = segments.iter().map(|s| s.number_in(SEGMENTS)).collect();
     let without_hole =
         |numbers: &Vec<u64>| numbers.windows(2).all(|pair| Some(pair[1]) == pair[0].checked_add(1));
     let (Some(first), Some(_)) = (segments.first(), numbers.filter(without_hole)) else {
-        return false;
+        return Ok(false);
     };
-    Object::load(store, first)
-        .is_ok_and(|segment| Some(segment.head.first) <= pack.number_in(PACKS))
+    match Object::load(store, first) {
+        Ok(segment) => Ok(Some(segment.head.first) <= pack.number_in(PACKS)),
+        Err(ReadError::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Checks every byte of a pack; gives the number of the first segment after it.

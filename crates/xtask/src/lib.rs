@@ -6,11 +6,13 @@
 //! - [`tidy`]: what the compiler does not check about the repository.
 //! - [`suite`] and [`not_run`]: `cargo xtask test`.
 //! - [`go`]: programs built from the Go modules under `testbed/`.
+//! - [`faults`]: system calls made to fail under a test.
 //!
 //! Nothing here is part of the product, and no crate depends on it outside of its tests.
 
 pub mod churn;
 pub mod exact;
+pub mod faults;
 pub mod go;
 pub mod kube_http;
 pub mod not_run;

@@ -11,3 +11,4 @@ mod kill;
 mod load;
 mod model;
 mod python;
+mod syscalls;

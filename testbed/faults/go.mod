@@ -1,0 +1,3 @@
+module stele/testbed/stele-faults
+
+go 1.26.0

@@ -1,6 +1,7 @@
 //! The data directory of `stele up`.
 //!
 //! ```text
+//! DIR/lock               held by the one process that uses the directory
 //! DIR/log/               the ledger's objects
 //! DIR/keys/log.key       private key of the log, for its owner's eyes only
 //! DIR/keys/log.pub       its public keys, to be handed out
@@ -11,10 +12,13 @@
 //! DIR/sources/NAME/      key and spool of each recorder or import
 //! ```
 //!
+//! The objects could be written by several processes; views, spools and keys could not, so the
+//! whole directory is one process's.
+//!
 //! Invariant: a directory becomes a ledger only by [`DataDir::create`]; a mistyped path never
 //! gives a new and empty log where an old one was meant.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +28,12 @@ use stele_server::{Token, TokenFile, Tokens};
 use stele_store::random_bytes;
 
 use crate::error::CliError;
+
+/// While it lives, no other process uses the directory.
+#[derive(Debug)]
+pub(crate) struct DirLock {
+    _file: File,
+}
 
 /// A data directory.
 #[derive(Debug, Clone)]
@@ -93,6 +103,26 @@ impl DataDir {
     /// Whether a ledger was made here.
     pub(crate) fn has_ledger(&self) -> bool {
         self.log().join("objects/ledger/log-info").is_file()
+    }
+
+    /// Takes the directory, which is made if it is not there, for this process alone.
+    ///
+    /// # Errors
+    /// When another process has it, or it can't be written.
+    pub(crate) fn lock(&self) -> Result<DirLock, CliError> {
+        private_dir(&self.root).map_err(|e| cannot("create", &self.root, &e))?;
+        let path = self.root.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| cannot("open", &path, &e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirLock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                let shown = self.root.display();
+                Err(CliError::failed(format!("{shown} is in use by another process"))
+                    .hint("`stele up` has it open: ask that server instead of using --data"))
+            }
+            Err(TryLockError::Error(error)) => Err(cannot("lock", &path, &error)),
+        }
     }
 
     /// Makes directories, log key, public keys and the owner's token, as far as they are missing.
@@ -184,4 +214,20 @@ fn private_dir(path: &Path) -> io::Result<()> {
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
     CliError::failed(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = DataDir::new(dir.path().join("data"));
+        let lock = dir.lock().unwrap();
+        let refused = dir.lock().unwrap_err().to_string();
+        assert!(refused.contains("is in use by another process"), "{refused}");
+        drop(lock);
+        drop(dir.lock().unwrap());
+    }
 }

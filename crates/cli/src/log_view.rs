@@ -281,7 +281,7 @@ pub(crate) fn store_error(error: StoreError) -> CliError {
     let locked = matches!(error, StoreError::Locked { .. });
     let error = CliError::failed(error);
     if locked {
-        return error.hint("`stele up` has it open: ask that server instead of using --data");
+        return error.hint("a `stele` of an older version has it open: end that one first");
     }
     error
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::client::Client;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DirLock};
 use crate::error::CliError;
 use crate::keys::LogKeys;
 use crate::log_view::{ledger_error, store_error};
@@ -26,6 +26,7 @@ use crate::log_view::{ledger_error, store_error};
 /// An open data directory.
 pub(crate) struct Node {
     dir: DataDir,
+    lock: DirLock,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
     registry: Registry,
@@ -43,6 +44,8 @@ pub(crate) struct Serving {
     /// Where the API listens.
     pub(crate) address: SocketAddr,
     dir: DataDir,
+    /// Given back when everything else has ended.
+    _lock: DirLock,
     ledger: Ledger,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), ServeError>>,
@@ -54,12 +57,17 @@ impl Node {
     /// # Errors
     /// When there is none, it is in use, or what is stored contradicts what was signed.
     pub(crate) fn open(app: &App, dir: &DataDir) -> Result<Self, CliError> {
+        let lock = dir.lock()?;
+        Self::open_locked(app, dir, lock)
+    }
+
+    fn open_locked(app: &App, dir: &DataDir, lock: DirLock) -> Result<Self, CliError> {
         let key = dir.log_key()?;
         let (clock, mut registry) = (Arc::clone(&app.clock), Registry::default());
         let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::open(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok(Self { dir: dir.clone(), clock, ledger, registry })
+        Ok(Self { dir: dir.clone(), lock, clock, ledger, registry })
     }
 
     /// Opens the ledger in `dir`, or makes one there; says which.
@@ -67,15 +75,16 @@ impl Node {
     /// # Errors
     /// As [`Node::open`], or when something can't be written.
     pub(crate) fn open_or_create(app: &App, dir: &DataDir) -> Result<(Self, bool), CliError> {
+        let lock = dir.lock()?;
         let key = dir.create()?;
         if dir.has_ledger() {
-            return Ok((Self::open(app, dir)?, false));
+            return Ok((Self::open_locked(app, dir, lock)?, false));
         }
         let (clock, mut registry) = (Arc::clone(&app.clock), Registry::default());
         let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::create(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok((Self { dir: dir.clone(), clock, ledger, registry }, true))
+        Ok((Self { dir: dir.clone(), lock, clock, ledger, registry }, true))
     }
 
     /// Closes the ledger: what was taken in is durable and signed for.
@@ -126,7 +135,7 @@ impl Node {
         };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(Server::new(parts).serve(listener, stopped));
-        Ok(Serving { address, dir: self.dir, ledger: self.ledger, stop, task })
+        Ok(Serving { address, dir: self.dir, _lock: self.lock, ledger: self.ledger, stop, task })
     }
 
     /// Serves on a free port of the loopback interface, for this process alone.

@@ -1,11 +1,14 @@
 //! A store in a local directory.
 //!
 //! ```text
-//! DIR/lock       held by the one process that writes
+//! DIR/lock       shared by the processes that write; held alone while staging is emptied
 //! DIR/objects/   write-once files, mode 0444, never visible half-written
 //! DIR/hints/     files that may be replaced
-//! DIR/staging/   only where the file system has no unnamed files; emptied at open
+//! DIR/staging/   only where the file system has no unnamed files; emptied by an open that is alone
 //! ```
+//!
+//! Any number of processes may write: a create has one winner whoever tries. The lock is for
+//! cleaning up alone.
 //!
 //! A create is: unnamed file, write, flush, link under its name, flush the directory. The link is
 //! atomic and fails if the name exists. A failed flush is fatal: Linux marks the lost pages clean,
@@ -23,11 +26,17 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use self::create::Creator;
 use crate::{ObjectName, Put, Store, StoreError, random_bytes};
+
+/// How often the lock is tried while another process empties the staging directory.
+const LOCK_ATTEMPTS: usize = 200;
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A directory with write-once files.
 #[derive(Debug)]
@@ -46,11 +55,12 @@ struct Writer {
 }
 
 impl DiskStore {
-    /// Opens `root` for writing and makes it, for its owner alone, if it is not there.
+    /// Opens `root` for writing and makes it, for its owner alone, if it is not there. Other
+    /// processes may have it open for writing too.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if another process writes there; [`StoreError::Io`] if the directory
-    /// cannot be made or read.
+    /// [`StoreError::Locked`] if another process keeps it for itself, as earlier versions do;
+    /// [`StoreError::Io`] if the directory cannot be made or read.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         make_root(&root)?;
@@ -58,8 +68,7 @@ impl DiskStore {
         for plane in ["hints", "staging"] {
             create::make_directories(&root.join(plane))?;
         }
-        let lock = lock(&root.join("lock"))?;
-        empty(&root.join("staging"))?;
+        let lock = lock(&root.join("lock"), &|| empty(&root.join("staging")))?;
         create::flush_tree(&root.join("objects"))?;
         let creator = Creator::new(root.join("objects"), root.join("staging"));
         Ok(Self { root, writer: Some(Writer { creator, hints: Mutex::new(()), _lock: lock }) })
@@ -111,19 +120,27 @@ fn make_root(root: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::io(format!("protecting {}", root.display()), error))
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let what = || format!("locking {}", path.display());
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|error| StoreError::io(what(), error))?;
+/// Takes a share of the lock; calls `alone` first if nobody else has one.
+fn lock(path: &Path, alone: &dyn Fn() -> Result<(), StoreError>) -> Result<File, StoreError> {
+    let failed = |error| StoreError::io(format!("locking {}", path.display()), error);
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::io(what(), error)),
+        Ok(()) => {
+            alone()?;
+            file.unlock().map_err(failed)?;
+        }
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+    Err(StoreError::Locked { path: path.to_owned() })
 }
 
 fn empty(directory: &Path) -> Result<(), StoreError> {

@@ -22,7 +22,7 @@ pub enum StoreError {
         /// The object.
         name: ObjectName,
     },
-    /// Another process has the directory open for writing. The caller ends that one first.
+    /// Another process has the directory for itself. The caller ends that one first.
     #[error("{path} is in use by another process")]
     Locked {
         /// The lock file.

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use stele_ledger::{Reader, StoredRecord};
 use stele_state::{FoldRecord, State};
-use stele_store::DiskStore;
 
 use crate::app::App;
 use crate::data_dir::DataDir;
 use crate::error::{CliError, Exit, Outcome};
 use crate::keys::LogKeys;
-use crate::log_view::{Directory, read_error, store_error};
+use crate::log_view::{Directory, read_error};
 use crate::ui::Progress;
 
 /// Arguments of `stele state`.
@@ -45,8 +44,8 @@ const BATCH_BYTES_TARGET: usize = 32 * 1024 * 1024;
 pub(crate) async fn run(app: &App, args: &StateArgs) -> Outcome {
     let StateCommand::Rebuild(args) = &args.command;
     let dir = DataDir::existing(app.data_dir(args.data.as_deref())?)?;
-    // The lock of the ledger also keeps a server from using the state meanwhile.
-    let lock = DiskStore::open(dir.log()).map_err(store_error)?;
+    // A server must not use the state meanwhile.
+    let lock = dir.lock()?;
     let reader = Directory::open(&dir, LogKeys::default())?.reader().clone();
     let progress = app.ui.progress("Folding records", Some(reader.size().0));
     let paths = (dir.state(), dir.root().join("state.new"));

@@ -102,18 +102,32 @@ fn of_racing_creators_exactly_one_wins() {
 }
 
 #[test]
-fn a_second_writer_is_refused_and_a_reader_is_not() {
+fn several_may_write_and_only_the_first_cleans_up() {
     let directory = tempfile::tempdir().unwrap();
     let first = DiskStore::open(directory.path()).unwrap();
     first.put_new(&name("a"), &[b"1"]).unwrap();
-    let second = DiskStore::open(directory.path());
-    assert!(matches!(second, Err(StoreError::Locked { .. })));
+    let staged = directory.path().join("staging/of-the-first");
+    fs::write(&staged, b"on its way").unwrap();
+    let second = DiskStore::open(directory.path()).unwrap();
+    assert!(staged.exists());
+    assert!(matches!(second.put_new(&name("a"), &[b"2"]), Err(StoreError::Conflict { .. })));
+    assert_eq!(second.put_new(&name("b"), &[b"2"]).unwrap(), Put::Created);
     let reader = DiskStore::open_read_only(directory.path()).unwrap();
     assert_eq!(&reader.read(&name("a")).unwrap()[..], b"1");
     assert!(matches!(reader.put_new(&name("b"), &[]), Err(StoreError::ReadOnly)));
     assert!(matches!(reader.put_hint(&name("b"), b""), Err(StoreError::ReadOnly)));
-    drop(first);
+    drop((first, second));
     DiskStore::open(directory.path()).unwrap();
+    assert!(!staged.exists());
+}
+
+#[test]
+fn a_process_that_keeps_the_directory_for_itself_is_respected() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(DiskStore::open(directory.path()).unwrap());
+    let lock = File::options().write(true).open(directory.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(matches!(DiskStore::open(directory.path()), Err(StoreError::Locked { .. })));
 }
 
 #[test]

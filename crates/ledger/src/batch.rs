@@ -55,6 +55,11 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Index of its first record.
+    pub(crate) fn first(&self) -> u64 {
+        self.id.first
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

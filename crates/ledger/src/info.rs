@@ -78,6 +78,11 @@ pub(crate) fn checkpoint_hint() -> ObjectName {
     fixed("checkpoint")
 }
 
+/// Who packs, see `pack`.
+pub(crate) fn lease_hint() -> ObjectName {
+    fixed("packing")
+}
+
 pub(crate) fn fixed(name: &str) -> ObjectName {
     ObjectName::parse(name).expect("invariant: a literal that follows the grammar of names")
 }

@@ -2,25 +2,24 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stele_merkle::{Checkpoint, Hash, LogVerifier, TreeSize};
-use stele_record::{LedgerTime, SourceId, Submission};
-use stele_store::{Clock, Put, Store, StoreError, random_bytes};
+use stele_merkle::{Hash, LogVerifier, TreeSize};
+use stele_record::{SourceId, Submission};
+use stele_store::{Clock, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::append::{cost, prepare};
-use crate::format::{BLOCK_RECORDS, Writer as WriterId};
-use crate::info::{self, LogInfo};
-use crate::own::{OwnSource, ledger_source_id};
-use crate::pack::Packer;
+use crate::append::{Prepared, cost, prepare};
+use crate::format::BLOCK_RECORDS;
+use crate::info;
+use crate::ledger_core::{LedgerCore, request};
 use crate::reader::Reader;
-use crate::recover::{Recovered, recover};
-use crate::settle::settle_last_pack;
-use crate::writer::{Hint, Message, Request, SegmentLimits, Writer, sign};
+use crate::recover::recover;
+use crate::round::Request;
+use crate::writer::{HINT_INTERVAL, Step, Writer};
 use crate::{AppendError, LedgerError, LogKey, ReadError, Receipt, SignedCheckpoint};
 
 /// Bytes of records that may wait for the writer before appends have to wait.
@@ -35,6 +34,9 @@ pub const SEGMENT_RECORDS_DEFAULT: u64 = 16_384;
 pub const SEGMENT_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
 /// Pause between two checkpoints that are recorded in the log itself.
 pub const CHECKPOINT_RECORD_PAUSE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at what other processes have written, while nothing is appended here.
+pub const FOLLOW_PAUSE_DEFAULT: Duration = Duration::from_millis(250);
 
 /// Submissions smaller than this are checked on the thread that appends them.
 const CHECK_INLINE_BYTES: usize = 64 * 1024;
@@ -56,6 +58,8 @@ pub struct LedgerOptions {
     pub segment_bytes: usize,
     /// See [`CHECKPOINT_RECORD_PAUSE_DEFAULT`].
     pub checkpoint_record_pause: Duration,
+    /// See [`FOLLOW_PAUSE_DEFAULT`].
+    pub follow_pause: Duration,
 }
 
 impl Default for LedgerOptions {
@@ -67,12 +71,13 @@ impl Default for LedgerOptions {
             segment_records: SEGMENT_RECORDS_DEFAULT,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             checkpoint_record_pause: CHECKPOINT_RECORD_PAUSE_DEFAULT,
+            follow_pause: FOLLOW_PAUSE_DEFAULT,
         }
     }
 }
 
 impl LedgerOptions {
-    fn check(&self) -> Result<(), LedgerError> {
+    pub(crate) fn check(&self) -> Result<(), LedgerError> {
         let wrong = |option, what| Err(LedgerError::Option { option, what });
         if self.pack_records == 0 || !self.pack_records.is_multiple_of(BLOCK_RECORDS) {
             return wrong("pack_records", "expected a multiple of 256 above 0");
@@ -133,19 +138,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
-        options.check()?;
-        let created = LedgerTime::from_unix_ns(clock.now().0);
-        let keys = key.signer()?.verifier_keys();
-        let source = ledger_source_id(key).map_err(bad_seed)?;
-        let info = LogInfo::new(key.origin(), &source, &keys, created);
-        match store.put_new(&info::name(), &[&info.encode()]) {
-            Ok(Put::Created) => {}
-            Ok(Put::AlreadyThere) | Err(StoreError::Conflict { .. }) => {
-                return Err(LedgerError::AlreadyExists);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Self::open(store, key, clock, options)
+        Self::start(LedgerCore::create(store, key, Arc::clone(&clock), &options)?, clock, options)
     }
 
     /// Opens the ledger in a store: reads it, checks it against what was signed, and starts the
@@ -160,86 +153,36 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
-        options.check()?;
-        let signer = key.signer()?;
-        let (info, digest) = info::load(&*store)?;
-        let keys: Vec<String> = signer.verifier_keys().iter().map(ToString::to_string).collect();
-        if info.origin != key.origin() || info.keys != keys {
-            let key = key.origin().to_owned();
-            return Err(LedgerError::WrongKey { key, ledger: info.origin });
-        }
-        let verifier = signer.verifier();
-        settle_last_pack(&*store)?;
-        let mut recovered = recover(store, info.origin, digest, &verifier)?;
-        let reader = recovered.reader.clone();
-        let size = TreeSize(reader.tree().size());
-        reader.publish_size(size.0);
-        let root = reader.root(size)?;
-        let checkpoint = Checkpoint { origin: reader.origin().to_owned(), size, root };
-        let hinted = reader.signed_checkpoint().map_or(recovered.last_time, |last| last.time);
-        let now = LedgerTime::from_unix_ns(clock.now().0);
-        recovered.last_time = now.max(recovered.last_time).max(hinted);
-        let latest = sign(&signer, recovered.last_time, &checkpoint).map_err(|what| {
-            LedgerError::Corrupt { object: "checkpoint".into(), record: None, what }
-        })?;
-        reader.publish(Arc::new(latest));
-        Self::start(recovered, key, signer, clock, options)
+        Self::start(LedgerCore::open(store, key, Arc::clone(&clock), &options)?, clock, options)
     }
 
     fn start(
-        recovered: Recovered,
-        key: &LogKey,
-        signer: stele_merkle::LogSigner,
+        core: LedgerCore,
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
-        let Recovered { reader, next, writer_epoch, last_time } = recovered;
-        let own = OwnSource::new(
-            key,
-            |id| reader.streams().latest_boot(id),
-            clock.now(),
-            clock.monotonic(),
-            options.checkpoint_record_pause,
-        );
-        let own = own.map_err(bad_seed)?;
-        let verifier = signer.verifier();
-        let latest = reader.signed_checkpoint().ok_or(LedgerError::NotALedger)?;
+        let reader = core.reader().clone();
+        let verifier = core.verifier();
+        let LedgerCore { mut writer, mut packer, closing, own_source, .. } = core;
+        let sizes = writer.sizes.subscribe();
         let (queue, messages) = mpsc::channel();
         let (pack_now, packing) = mpsc::channel();
-        let (sizes_sender, sizes) = watch::channel(latest.size);
-        let closing = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer {
-            reader: reader.clone(),
-            clock: Arc::clone(&clock),
-            signer,
-            own,
-            limits: SegmentLimits {
-                records: options.segment_records,
-                bytes: options.segment_bytes,
-            },
-            id: WriterId { epoch: writer_epoch + 1, nonce: random_bytes() },
-            next,
-            last_time,
-            latest,
-            sizes: sizes_sender,
-            packer: pack_now,
-            hint: Hint::default(),
-            closing: Arc::clone(&closing),
-        };
         let stopped = Arc::new(OnceLock::new());
         let why = Arc::clone(&stopped);
+        let follow_pause = options.follow_pause;
         let writing = spawn("ledger-writer", move || {
-            if let Err(what) = writer.run(&messages) {
+            let thread = WriterThread { messages: &messages, packer: &pack_now, follow_pause };
+            if let Err(what) = thread.run(&mut writer) {
                 tracing::error!(what, "the ledger has stopped");
+                writer.stop(&what);
                 let _ = why.set(what);
             }
         })?;
-        let mut packer = Packer::new(reader.clone(), options.pack_records, Arc::clone(&closing));
         let packing = spawn("ledger-packer", move || packer.run(&packing))?;
         let inner = Inner {
             reader,
             verifier,
-            own_source: ledger_source_id(key).map_err(bad_seed)?,
+            own_source,
             clock,
             budget: Arc::new(Semaphore::new(options.queue_bytes)),
             options,
@@ -298,6 +241,30 @@ impl Ledger {
     /// Why the ledger no longer writes, if it does not.
     pub fn stopped(&self) -> Option<&str> {
         self.inner.stopped.get().map(String::as_str)
+    }
+
+    /// Takes in what other processes have written to the same store. They are looked for from time
+    /// to time anyway ([`FOLLOW_PAUSE_DEFAULT`]); this is for answers that must not lag behind.
+    ///
+    /// # Errors
+    /// [`AppendError::Stopped`] if the ledger no longer writes: then it follows nobody either.
+    pub async fn follow(&self) -> Result<(), AppendError> {
+        let (done, followed) = oneshot::channel();
+        self.inner.queue.send(Message::Follow(done)).map_err(|_| self.stopped_error())?;
+        followed.await.map_err(|_| self.stopped_error())
+    }
+
+    /// As [`Ledger::follow`], for threads outside an asynchronous runtime.
+    ///
+    /// # Errors
+    /// As [`Ledger::follow`].
+    ///
+    /// # Panics
+    /// Inside an asynchronous task.
+    pub fn follow_blocking(&self) -> Result<(), AppendError> {
+        let (done, followed) = oneshot::channel();
+        self.inner.queue.send(Message::Follow(done)).map_err(|_| self.stopped_error())?;
+        followed.blocking_recv().map_err(|_| self.stopped_error())
     }
 
     /// Bytes of appends that may still come before appends have to wait.
@@ -383,16 +350,10 @@ impl Ledger {
 
     fn send(
         &self,
-        prepared: crate::append::Prepared,
+        prepared: Prepared,
         permit: OwnedSemaphorePermit,
     ) -> Result<oneshot::Receiver<Result<Receipt, AppendError>>, AppendError> {
-        if prepared.source == self.inner.own_source {
-            // Its own next record would contradict the foreign one, and nothing could be written.
-            let what = "its source is the ledger itself, which nobody else writes as".to_owned();
-            return Err(AppendError::Invalid { record: 0, what });
-        }
-        let (reply, answer) = oneshot::channel();
-        let request = Request { prepared, reply, permit: Some(permit) };
+        let (request, answer) = request(prepared, Some(permit), &self.inner.own_source)?;
         self.inner.queue.send(Message::Append(request)).map_err(|_| self.stopped_error())?;
         Ok(answer)
     }
@@ -423,8 +384,93 @@ impl Drop for Inner {
     }
 }
 
-fn bad_seed(error: stele_record::RecordError) -> LedgerError {
-    LedgerError::Corrupt { object: "log key".into(), record: None, what: error.to_string() }
+enum Message {
+    Append(Request),
+    /// Take in what others have written, then say so.
+    Follow(oneshot::Sender<()>),
+    Stop,
+}
+
+/// What drives the writer: a thread that waits for requests.
+struct WriterThread<'a> {
+    messages: &'a Receiver<Message>,
+    packer: &'a Sender<()>,
+    follow_pause: Duration,
+}
+
+impl WriterThread<'_> {
+    /// Runs until told to stop. An error says why the ledger can no longer write.
+    fn run(&self, writer: &mut Writer) -> Result<(), String> {
+        writer.write_hint();
+        let mut next = None;
+        loop {
+            let message = match next.take() {
+                Some(message) => message,
+                None => match self.messages.recv_timeout(self.pause(writer)) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.follow(writer)?;
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+            };
+            match message {
+                Message::Append(first) => next = self.round(writer, first)?,
+                Message::Follow(done) => {
+                    self.follow(writer)?;
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
+                }
+                Message::Stop => break,
+            }
+        }
+        writer.write_hint();
+        Ok(())
+    }
+
+    fn pause(&self, writer: &Writer) -> Duration {
+        if writer.hint.stale { HINT_INTERVAL.min(self.follow_pause) } else { self.follow_pause }
+    }
+
+    fn follow(&self, writer: &mut Writer) -> Result<(), String> {
+        if writer.follow()? {
+            // The packer may have ended; it is told again at the next segment.
+            let _ = self.packer.send(());
+        }
+        writer.write_hint_if_stale();
+        Ok(())
+    }
+
+    /// Writes one segment; gives the message that ended the gathering.
+    fn round(&self, writer: &mut Writer, first: Request) -> Result<Option<Message>, String> {
+        let mut other = None;
+        let mut step = writer.begin(first, &mut || match self.messages.try_recv() {
+            Ok(Message::Append(request)) => Some(request),
+            Ok(message) => {
+                other = Some(message);
+                None
+            }
+            Err(TryRecvError::Disconnected | TryRecvError::Empty) => None,
+        })?;
+        loop {
+            match step {
+                Step::Done(pause) => {
+                    let _ = self.packer.send(());
+                    sleep(pause);
+                    return Ok(other);
+                }
+                Step::Again(pause) => sleep(pause),
+            }
+            step = writer.step()?;
+        }
+    }
+}
+
+fn sleep(pause: Duration) {
+    if !pause.is_zero() {
+        std::thread::sleep(pause);
+    }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {

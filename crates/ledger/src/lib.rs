@@ -19,14 +19,17 @@ mod info;
 pub mod invariant;
 mod keys;
 mod ledger;
+mod ledger_core;
 mod objects;
 mod own;
 mod pack;
 mod reader;
 mod recover;
+mod round;
 mod settle;
 mod streams;
 mod tables;
+mod tail;
 mod tree;
 mod verify;
 mod writer;
@@ -37,12 +40,15 @@ pub use fsck::{FsckReport, Problem, Progress, fsck};
 pub use info::LogInfo;
 pub use keys::{LogKey, LogKeyError, parse_public_keys};
 pub use ledger::{
-    APPEND_WAIT_DEFAULT, CHECKPOINT_RECORD_PAUSE_DEFAULT, Ledger, LedgerOptions,
-    PACK_RECORDS_DEFAULT, QUEUE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_RECORDS_DEFAULT,
+    APPEND_WAIT_DEFAULT, CHECKPOINT_RECORD_PAUSE_DEFAULT, FOLLOW_PAUSE_DEFAULT, Ledger,
+    LedgerOptions, PACK_RECORDS_DEFAULT, QUEUE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT,
+    SEGMENT_RECORDS_DEFAULT,
 };
+pub use ledger_core::{Answer, LedgerCore};
 pub use own::ledger_source_id;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use streams::SourceHead;
+pub use writer::Step;
 
 /// A ledger that is open for reading only.
 pub type ReadOnlyLedger = Reader;

@@ -65,6 +65,15 @@ impl Object {
         name: &ObjectName,
     ) -> Result<(Self, Bytes), ReadError> {
         let size = store.size(name)?;
+        Self::load_sized(store, name, size)
+    }
+
+    /// As [`Object::load_start`], of an object whose length is known.
+    pub(crate) fn load_sized(
+        store: &dyn Store,
+        name: &ObjectName,
+        size: u64,
+    ) -> Result<(Self, Bytes), ReadError> {
         let mut bytes = store.read_range(name, 0..size.min(FIRST_READ_BYTES))?;
         let corrupt = |what: String| ReadError::corrupt(name, None, what);
         let prefix = Prefix::decode(&bytes).map_err(|e| corrupt(e.what))?;
@@ -200,8 +209,12 @@ impl Objects {
         self.segments.insert(object.head.first, object);
     }
 
-    /// Adds a pack and gives the segments that it makes superfluous.
+    /// Adds the next pack, unless somebody was faster, and gives the segments that it makes
+    /// superfluous.
     pub(crate) fn add_pack(&mut self, head: &Head) -> Vec<Arc<Object>> {
+        if head.first != self.packed_end() {
+            return Vec::new();
+        }
         self.packs.push(Pack::of(head));
         self.unpacked = (head.number, head.previous);
         for stream in &head.streams {

@@ -1,19 +1,22 @@
 //! Packing: runs of segments become one object of whole tiles.
 //!
-//! A pack is a function of the records alone. It is written, read back and hashed again, byte for
-//! byte against the tree and the commitments, before any segment that it replaces is retired.
+//! A pack is a function of the segments alone, so any process may make it. It is written, read back
+//! and hashed again, byte for byte against the tree and the commitments, before any segment that it
+//! replaces is retired.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use stele_merkle::{Hash, TreeSize};
-use stele_store::StoreError;
+use stele_store::{Clock, ObjectName, StoreError, UnixNanos};
 
 use crate::format::{
     BLOCK_RECORDS, Built, Compression, Content, Head, ObjectBuilder, RecordRef, Role, TimeRun,
 };
-use crate::objects::{Object, pack_name};
+use crate::info::lease_hint;
+use crate::objects::{Object, Place, pack_name};
 use crate::reader::Reader;
 use crate::tables::Tables;
 use crate::tree::TILE_LEVELS;
@@ -27,33 +30,75 @@ const PACK_BYTES: u64 = 192 * 1024 * 1024;
 /// zstd level of packs: packing runs beside the writer, which must not wait for it.
 const PACK_COMPRESSION: Compression = Compression::Zstd(3);
 
+/// How long the process that packs asks others to leave packing to it.
+const LEASE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Packer {
     reader: Reader,
+    clock: Arc<dyn Clock>,
     records: u64,
     closing: Arc<AtomicBool>,
     /// After a failure: the size from which packing is tried again.
     retry_from: u64,
+    /// Who this is in the lease.
+    nonce: [u8; 16],
+    leased: bool,
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").field("records", &self.records).finish_non_exhaustive()
+    }
 }
 
 impl Packer {
-    pub(crate) fn new(reader: Reader, records: u64, closing: Arc<AtomicBool>) -> Self {
-        Self { reader, records, closing, retry_from: 0 }
+    pub(crate) fn new(
+        reader: Reader,
+        clock: Arc<dyn Clock>,
+        records: u64,
+        closing: Arc<AtomicBool>,
+        nonce: [u8; 16],
+    ) -> Self {
+        Self { reader, clock, records, closing, retry_from: 0, nonce, leased: false }
     }
 
     /// Packs what can be packed whenever it is told that the log has grown.
     pub(crate) fn run(&mut self, wake: &Receiver<()>) {
         loop {
-            while let Some(end) = self.next_end() {
-                if let Err(error) = self.pack(end) {
-                    tracing::error!(%error, "packing failed; the segments stay");
-                    self.retry_from = self.reader.size().0.saturating_add(self.records);
-                }
-            }
+            while self.step() {}
             if wake.recv().is_err() {
-                return;
+                break;
             }
             while wake.try_recv().is_ok() {}
         }
+        self.release();
+    }
+
+    /// Makes the next pack, if the log is long enough and no other process is at it; whether one
+    /// was made.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some(end) = self.next_end() else { return false };
+        let first = self.reader.objects().packed_end();
+        if self.is_retired(first) {
+            return self.pass_on(first);
+        }
+        if !self.lease(end) {
+            return false;
+        }
+        let Err(error) = self.pack(first, end) else { return true };
+        if self.is_retired(first) {
+            // Somebody else was faster.
+            return self.pass_on(first);
+        }
+        tracing::error!(%error, "packing failed; the segments stay");
+        self.retry_from = self.reader.size().0.saturating_add(self.records);
+        false
+    }
+
+    /// Takes note of a pack that somebody else has made; whether there is one.
+    fn pass_on(&self, first: u64) -> bool {
+        self.reader.look_for_packs(first);
+        self.reader.objects().packed_end() > first
     }
 
     /// End of the next pack, if the log is long enough for it.
@@ -67,25 +112,53 @@ impl Packer {
         (end <= size).then_some(end)
     }
 
-    fn pack(&self, end: u64) -> Result<(), ReadError> {
-        let first = self.reader.objects().packed_end();
+    /// Whether the segment at an index is gone.
+    fn is_retired(&self, index: u64) -> bool {
+        let Some(Place::Segment(segment)) = self.reader.objects().place(index) else {
+            return false;
+        };
+        matches!(self.reader.store().size(&segment.name), Err(StoreError::NotFound { .. }))
+    }
+
+    /// Asks the other processes to leave packing to this one; whether to pack. Two that pack the
+    /// same do no harm, so it may be wrong. Who holds the lease and lets a whole pack wait is
+    /// not waited for.
+    fn lease(&mut self, end: u64) -> bool {
+        let now = self.clock.now();
+        let store = self.reader.store();
+        let held = store.read_hint(&lease_hint()).ok().flatten();
+        let held = held.as_deref().and_then(Lease::decode);
+        let waits = self.reader.size().0 >= end.saturating_add(self.records);
+        if held.is_some_and(|held| held.holder != self.nonce && now < held.until) && !waits {
+            return false;
+        }
+        let lease = Lease { holder: self.nonce, until: now.after(LEASE) };
+        self.leased = store.put_hint(&lease_hint(), &lease.encode()).is_ok();
+        true
+    }
+
+    /// Gives the lease back.
+    pub(crate) fn release(&mut self) {
+        if std::mem::take(&mut self.leased) {
+            // A lease that stays runs out by itself.
+            let _ = self.reader.store().put_hint(&lease_hint(), b"");
+        }
+    }
+
+    fn pack(&self, first: u64, end: u64) -> Result<(), ReadError> {
         let built = self.build(first, end)?;
         let name = pack_name(first);
-        // After a crash the pack may be there already, made by another version of the compressor:
-        // whatever is there is verified below and counts if it holds the same records.
+        // Another process may have made it meanwhile, or this one before a crash, with another
+        // version of the compressor: whatever is there is verified below and counts if it holds
+        // the same records.
         match self.reader.store().put_new(&name, &built.slices()) {
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             // It may be there and readable, but not durable: the segments stay until a repeat
             // succeeds.
             Err(error) => return Err(error.into()),
         }
-        let object = match self.verify(&name, &built) {
-            Ok(object) => object,
-            Err(error) => {
-                self.withdraw(&name, &error);
-                return Err(error);
-            }
-        };
+        // A damaged one stays, and the segments with it: see `settle`.
+        let object = self.verify(&name, &built)?;
         let retired = self.reader.objects_mut().add_pack(&object.head);
         self.reader.streams_mut().forget_before(object.head.end());
         for segment in retired {
@@ -94,17 +167,6 @@ impl Packer {
             }
         }
         Ok(())
-    }
-
-    /// Removes a pack that is not what was to be written: a later opening would believe its header,
-    /// although the segments have the records still.
-    fn withdraw(&self, name: &stele_store::ObjectName, error: &ReadError) {
-        if !matches!(error, ReadError::Corrupt { .. }) {
-            return;
-        }
-        if let Err(error) = self.reader.store().retire(name) {
-            tracing::error!(%error, object = %name, "a damaged pack could not be removed");
-        }
     }
 
     fn build(&self, first: u64, wanted_end: u64) -> Result<Built, ReadError> {
@@ -152,7 +214,7 @@ impl Packer {
     }
 
     /// Reads the pack back and checks every byte of it.
-    fn verify(&self, name: &stele_store::ObjectName, built: &Built) -> Result<Object, ReadError> {
+    fn verify(&self, name: &ObjectName, built: &Built) -> Result<Object, ReadError> {
         let bytes = self.reader.store().read(name)?;
         let object = Object::decode(name, &bytes, bytes.len() as u64)?;
         let mut fault = None;
@@ -210,4 +272,38 @@ fn add(
         _ => times.push(TimeRun { count: 1, time }),
     }
     Ok(())
+}
+
+/// Who packs, as a hint: `HOLDER UNTIL`, 32 hexadecimal digits and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lease {
+    holder: [u8; 16],
+    until: UnixNanos,
+}
+
+impl Lease {
+    fn encode(self) -> Vec<u8> {
+        format!("{} {}\n", hex::encode(self.holder), self.until.0).into_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (holder, until) = std::str::from_utf8(bytes).ok()?.trim_end().split_once(' ')?;
+        let mut lease = Self { holder: [0; 16], until: UnixNanos(until.parse().ok()?) };
+        hex::decode_to_slice(holder, &mut lease.holder).ok()?;
+        Some(lease)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_come_back_and_anything_else_is_none() {
+        let lease = Lease { holder: [7; 16], until: UnixNanos(-5) };
+        assert_eq!(Lease::decode(&lease.encode()), Some(lease));
+        for other in [&b""[..], b"7 7", b"\xff 7", &lease.encode()[1..], &lease.encode()[..33]] {
+            assert_eq!(Lease::decode(other), None);
+        }
+    }
 }

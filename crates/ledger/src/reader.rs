@@ -18,7 +18,7 @@ pub use self::records::StoredRecord;
 pub(crate) use self::records::record;
 use crate::ReadError;
 use crate::cache::Cache;
-use crate::format::{BlockHeaders, Digest, Entry, decode_headers, decode_payloads};
+use crate::format::{BlockHeaders, Digest, Entry, Head, Role, decode_headers, decode_payloads};
 use crate::objects::{Object, Objects, Place, read_part};
 use crate::streams::{SourceHead, StreamId, Streams};
 use crate::tree::{Lookup, TILE_LEAVES, Tile, Tree};
@@ -220,28 +220,50 @@ impl Reader {
         index: u64,
         f: impl Fn(&Object) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
+        let gone = |result: &Result<T, ReadError>| {
+            matches!(result, Err(ReadError::Store(StoreError::NotFound { .. })))
+        };
+        let mut result = self.object(index).and_then(|object| f(&object));
         let mut tries = 0;
+        while gone(&result) && tries < MOVED_RETRIES {
+            tries += 1;
+            result = match self.look_for_packs(index) {
+                Some(pack) => f(&pack),
+                None => self.object(index).and_then(|object| f(&object)),
+            };
+        }
+        result
+    }
+
+    /// Takes note of packs that another process has made of segments that are gone; gives the one
+    /// that holds `index`. What is read from it is checked against the tree like everything.
+    pub(crate) fn look_for_packs(&self, index: u64) -> Option<Arc<Object>> {
+        let mut first = self.objects().packed_end();
         loop {
-            match self.object(index).and_then(|object| f(&object)) {
-                Err(ReadError::Store(StoreError::NotFound { .. })) if tries < MOVED_RETRIES => {
-                    tries += 1;
-                    self.look_for_packs();
-                }
-                done => return done,
+            let pack = self.pack(&crate::objects::pack_name(first)).ok()?;
+            let head = &pack.head;
+            if head.role != Role::Pack || head.first != first {
+                return None;
             }
+            // One that ends after what is known is entered when its records are (`tail`).
+            if head.end() <= self.size().0 && self.has_tiles(head) {
+                self.objects_mut().add_pack(head);
+            }
+            if index < head.end() {
+                return (first <= index).then_some(pack);
+            }
+            first = head.end();
         }
     }
 
-    /// Takes note of packs that another process has made since.
-    fn look_for_packs(&self) {
-        let end = self.objects().packed_end();
-        let Ok(object) = Object::load(self.store(), &crate::objects::pack_name(end)) else {
-            return;
-        };
-        let mut objects = self.objects_mut();
-        if objects.packed_end() == object.head.first {
-            objects.add_pack(&object.head);
-        }
+    /// Whether the tiles of a pack, which end within the tree, are those in the tree.
+    pub(crate) fn has_tiles(&self, head: &Head) -> bool {
+        let first = head.first / TILE_LEAVES;
+        let tree = self.tree();
+        let mut tiles = head.tiles.iter().zip(first..);
+        tiles.all(|(tile, number)| {
+            tree.lookup(crate::tree::TILE_LEVELS, number) == Lookup::Found(*tile)
+        })
     }
 
     /// The headers of one block as they are stored: digests are checked, the tree is not asked.

@@ -1,84 +1,104 @@
-//! Before a ledger is opened for writing: is its last pack one that packing had finished with?
+//! Is the last pack one that packing had finished with?
 //!
 //! Segments are retired only after the pack that replaces them was read back and checked. A crash
-//! before that leaves both, and nobody has checked the pack. Here it is checked, and removed if it
-//! is not sound: the segments have its records.
+//! before that leaves both, and nobody may have checked the pack. Here it is: if it is sound, the
+//! segments go; if it is not, it is passed over, and the segments have its records.
+//!
+//! A pack is never removed, not even one that is damaged: another process may have read it
+//! correctly, and retired the segments on the strength of that.
 
-use bytes::Bytes;
-use stele_store::{ObjectName, Store};
+use stele_merkle::Hash;
+use stele_store::{ObjectName, Store, StoreError};
 
 use crate::format::{BLOCK_RECORDS, Role};
-use crate::objects::{Object, PACKS, SEGMENTS};
+use crate::objects::{Object, PACKS, SEGMENTS, segment_name};
 use crate::tree::Tile;
 use crate::verify::verify_object;
 use crate::{LedgerError, ReadError};
 
-/// Checks the last pack if the segments that it replaces are all still there.
+/// Before a ledger is opened for writing: retires the segments of the last pack if it is sound.
 pub(crate) fn settle_last_pack(store: &dyn Store) -> Result<(), LedgerError> {
     let packs = store.list(&format!("{PACKS}/"), None)?;
-    let Some(pack) = packs.last() else { return Ok(()) };
-    let segments = store.list(&format!("{SEGMENTS}/"), None)?;
-    if !replaced_are_there(store, pack, &segments)? {
-        return Ok(());
-    }
-    match check(store, pack) {
-        Ok(next_segment) => {
-            let replaced = |name: &&ObjectName| name.number_in(SEGMENTS) < Some(next_segment);
-            for segment in segments.iter().filter(replaced) {
-                store.retire(segment)?;
-            }
-            Ok(())
+    let Some((pack, segments)) = unsettled(store, &packs)? else { return Ok(()) };
+    if let Ok((object, _)) = check_pack(store, pack) {
+        let replaced = |name: &&ObjectName| name.number_in(SEGMENTS) < Some(object.head.number);
+        for segment in segments.iter().filter(replaced) {
+            store.retire(segment)?;
         }
+    }
+    Ok(())
+}
+
+/// The last of `packs`, if the segments that it replaces are all still there and it is not sound.
+pub(crate) fn unsound_pack(
+    store: &dyn Store,
+    packs: &[ObjectName],
+) -> Result<Option<ObjectName>, LedgerError> {
+    let Some((pack, _)) = unsettled(store, packs)? else { return Ok(None) };
+    match check_pack(store, pack) {
+        Ok(_) => Ok(None),
         Err(ReadError::Corrupt { what, .. }) => {
-            tracing::error!(object = %pack, what, "a pack that was never finished is removed");
-            Ok(store.retire(pack)?)
+            tracing::error!(object = %pack, what, "a pack that was never finished is passed over");
+            Ok(Some(pack.clone()))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether the segments go back to the pack's first record without a hole.
-///
-/// # Errors
-/// If nobody can tell; a pack that nobody has checked must not be believed then.
-fn replaced_are_there(
+/// The last pack and all segments, if the segments go back to the pack's first record without a
+/// hole and are those that it was made of.
+fn unsettled<'a>(
     store: &dyn Store,
-    pack: &ObjectName,
-    segments: &[ObjectName],
-) -> Result<bool, ReadError> {
+    packs: &'a [ObjectName],
+) -> Result<Option<(&'a ObjectName, Vec<ObjectName>)>, LedgerError> {
+    let Some(pack) = packs.last() else { return Ok(None) };
+    let segments = store.list(&format!("{SEGMENTS}/"), None)?;
     let numbers: Option<Vec<u64>> = segments.iter().map(|s| s.number_in(SEGMENTS)).collect();
     let without_hole =
         |numbers: &Vec<u64>| numbers.windows(2).all(|pair| Some(pair[1]) == pair[0].checked_add(1));
     let (Some(first), Some(_)) = (segments.first(), numbers.filter(without_hole)) else {
-        return Ok(false);
+        return Ok(None);
     };
-    match Object::load(store, first) {
-        Ok(segment) => Ok(Some(segment.head.first) <= pack.number_in(PACKS)),
-        Err(ReadError::Corrupt { .. }) => Ok(false),
+    // A segment that is damaged is not the one that the pack was made of; one that cannot be read
+    // leaves the question open, and a pack that nobody has checked must not be believed then.
+    let loaded = |name: &ObjectName| match Object::load(store, name) {
+        Ok(object) => Ok(Some(object)),
+        Err(ReadError::Corrupt { .. } | ReadError::Store(StoreError::NotFound { .. })) => Ok(None),
         Err(error) => Err(error),
-    }
+    };
+    let begins =
+        loaded(first)?.is_some_and(|segment| Some(segment.head.first) <= pack.number_in(PACKS));
+    // A writer that was asleep may have used a retired number again: see `tail`.
+    let made_of = loaded(pack)?.and_then(|pack| Some((pack.head.number.checked_sub(1)?, pack)));
+    let all = begins
+        && match made_of {
+            Some((last, pack)) => loaded(&segment_name(last))?
+                .is_some_and(|segment| segment.digest == pack.head.previous),
+            None => true,
+        };
+    Ok(all.then_some((pack, segments)))
 }
 
-/// Checks every byte of a pack; gives the number of the first segment after it.
-fn check(store: &dyn Store, name: &ObjectName) -> Result<u64, ReadError> {
-    let bytes: Bytes = store.read(name)?;
+/// Checks every byte of a pack; gives its leaves.
+pub(crate) fn check_pack(
+    store: &dyn Store,
+    name: &ObjectName,
+) -> Result<(Object, Vec<Hash>), ReadError> {
+    let bytes = store.read(name)?;
     let object = Object::decode(name, &bytes, bytes.len() as u64)?;
     let corrupt = |what: &str| ReadError::corrupt(name, None, what);
     if object.head.role != Role::Pack || Some(object.head.first) != name.number_in(PACKS) {
         return Err(corrupt("it is not the pack that its name says"));
     }
-    let (mut leaves, mut roots, mut sound) = (Vec::new(), Vec::new(), true);
+    let (mut leaves, mut sound) = (Vec::new(), true);
     verify_object(&object, &bytes, &mut |checked| match checked.record {
-        Ok(record) => {
-            leaves.push(record.leaf_hash);
-            if leaves.len() as u64 == BLOCK_RECORDS {
-                roots.extend(Tile::of(leaves.drain(..)).1);
-            }
-        }
+        Ok(record) => leaves.push(record.leaf_hash),
         Err(_) => sound = false,
     });
+    let tiles = leaves.chunks(BLOCK_RECORDS as usize);
+    let roots: Vec<Hash> = tiles.filter_map(|tile| Tile::of(tile.iter().copied()).1).collect();
     if !sound || roots != object.head.tiles {
         return Err(corrupt("its records are not what was written"));
     }
-    Ok(object.head.number)
+    Ok((object, leaves))
 }

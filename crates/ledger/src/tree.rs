@@ -54,6 +54,13 @@ impl Tile {
     fn is_full(&self) -> bool {
         self.levels[0].len() as u64 == TILE_LEAVES
     }
+
+    /// Keeps the first `leaves` leaves and the nodes above them alone.
+    fn truncate(&mut self, leaves: usize) {
+        for (height, level) in self.levels.iter_mut().enumerate() {
+            level.truncate(leaves >> height);
+        }
+    }
 }
 
 /// Where a node is found.
@@ -88,10 +95,6 @@ impl Tree {
                 self.recent_first = self.size / TILE_LEAVES;
             }
             self.recent.push_back(Tile::default());
-            if self.recent.len() > RECENT_TILES {
-                self.recent.pop_front();
-                self.recent_first += 1;
-            }
         }
         let root = self.recent.back_mut().and_then(|tile| tile.push(leaf));
         self.size += 1;
@@ -106,6 +109,34 @@ impl Tree {
         self.recent.clear();
         self.size += TILE_LEAVES;
         self.push_upper(root);
+    }
+
+    /// Takes back what was pushed after the first `size` leaves; they must not be in a trimmed tile.
+    pub(crate) fn truncate(&mut self, size: u64) {
+        if size >= self.size {
+            return;
+        }
+        let tiles = size.div_ceil(TILE_LEAVES);
+        let keep = usize::try_from(tiles.saturating_sub(self.recent_first)).unwrap_or(usize::MAX);
+        self.recent.truncate(keep);
+        if let Some(last) = self.recent.back_mut()
+            && !size.is_multiple_of(TILE_LEAVES)
+        {
+            last.truncate(usize::try_from(size % TILE_LEAVES).unwrap_or(usize::MAX));
+        }
+        for (height, level) in self.upper.iter_mut().enumerate() {
+            let nodes = (size / TILE_LEAVES) >> height;
+            level.truncate(usize::try_from(nodes).unwrap_or(usize::MAX));
+        }
+        self.size = size;
+    }
+
+    /// Forgets the leaves of older tiles. What was pushed so far can't be taken back any more.
+    pub(crate) fn trim(&mut self) {
+        while self.recent.len() > RECENT_TILES {
+            self.recent.pop_front();
+            self.recent_first += 1;
+        }
     }
 
     fn push_upper(&mut self, root: Hash) {
@@ -175,6 +206,32 @@ mod tests {
                 }
             }
             assert_eq!(tree.lookup(level, 1500 >> level), Lookup::Missing);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let leaves: Vec<Hash> = (0..1100_u32).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+        let other = leaf_hash(b"other");
+        for first in [0, 1, 255, 256, 257, 511, 512, 700] {
+            for count in [1, 2, 255, 256, 400] {
+                let (mut tree, mut plain) = (Tree::default(), MemoryTree::new());
+                leaves[..first].iter().for_each(|leaf| tree.push(*leaf));
+                (0..count).for_each(|_| tree.push(other));
+                tree.truncate(first as u64);
+                assert_eq!(tree.size(), first as u64);
+                leaves[first..].iter().for_each(|leaf| tree.push(*leaf));
+                leaves.iter().for_each(|leaf| {
+                    plain.push(*leaf);
+                });
+                for level in 0..11_u8 {
+                    for index in 0..1100 >> level {
+                        let wanted = Lookup::Found(plain.subtree(level, index).unwrap());
+                        assert_eq!(tree.lookup(level, index), wanted, "{first} {count} {level}");
+                    }
+                    assert_eq!(tree.lookup(level, 1100 >> level), Lookup::Missing);
+                }
+            }
         }
     }
 }

@@ -1,31 +1,36 @@
-//! The one thread that writes: gathers what arrived while the last write was in flight, creates
-//! the next segment, signs, acknowledges.
+//! What writes: gathers requests, creates the next segment, signs, acknowledges; and takes in what
+//! other processes have written meanwhile.
 //!
-//! Order: durable, then signed, then acknowledged. Whatever the store answers beside a clean
-//! success is settled by reading back. A segment that cannot be written for lack of space is tried
-//! again with the same bytes until there is some; any other lasting failure stops the thread, and
-//! with it the ledger: what it holds in memory may no longer be what is stored.
+//! Order: durable, then signed, then acknowledged. Any number of processes may write one ledger:
+//! whoever does not get a segment's number takes in what stands there, puts its own requests behind
+//! it, and tries the next number. The same happens after every write of unknown outcome: what is
+//! in the store decides, so a write that had succeeded after all is found as a repeat. A segment
+//! that cannot be written for lack of space is tried again until there is some; any other lasting
+//! failure stops the writer, and with it the ledger.
+//!
+//! It has no thread and never sleeps: [`Writer::begin`] and [`Writer::step`] do one thing and say
+//! how long to wait before the next; `ledger` calls them from a thread, [`crate::LedgerCore`] lets
+//! anybody call them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use stele_merkle::{Checkpoint, LogSigner, TreeSize};
 use stele_record::LedgerTime;
 use stele_store::{Clock, StoreError, UnixNanos};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::watch;
 
-use crate::append::{IndexRun, Prepared, prepare};
+use crate::append::prepare;
 use crate::batch::{Batch, SegmentId};
-use crate::format::{Built, Digest, Writer as WriterId, digest_of};
+use crate::format::{Built, Digest, Writer as WriterId};
 use crate::info::checkpoint_hint;
 use crate::invariant::invariant;
 use crate::objects::{Object, segment_name};
 use crate::own::OwnSource;
-use crate::reader::Reader;
-use crate::streams::StreamRun;
-use crate::{AppendError, ReadError, Receipt, SignedCheckpoint};
+use crate::round::{Request, Round};
+use crate::tail::{Tail, enter};
+use crate::{ReadError, SignedCheckpoint};
 
 /// How often a write of unknown outcome is repeated before the ledger stops.
 const PUT_ATTEMPTS: usize = 5;
@@ -34,34 +39,16 @@ const PUT_PAUSE: Duration = Duration::from_millis(200);
 /// Pause before a write is repeated that found no space.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Longest time for which the hint lags behind the latest checkpoint.
-const HINT_INTERVAL: Duration = Duration::from_millis(250);
+pub(crate) const HINT_INTERVAL: Duration = Duration::from_millis(250);
 /// How often signing is tried: ML-DSA may fail when the system gives no randomness.
 const SIGN_ATTEMPTS: usize = 3;
-
-type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
-
-/// A submission on its way to the writer. The permit is given back when it is answered.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) prepared: Prepared,
-    pub(crate) reply: Reply,
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Request {
-    /// Gives back what the request holds, then answers: whoever has the answer finds the room.
-    pub(crate) fn answer(self, answer: Result<Receipt, AppendError>) {
-        let Self { prepared, reply, permit } = self;
-        drop((prepared, permit));
-        // Nobody may be waiting any more; what the answer says holds all the same.
-        let _ = reply.send(answer);
-    }
-}
-
-pub(crate) enum Message {
-    Append(Request),
-    Stop,
-}
+/// How often a segment is read back before it counts as lost.
+const READ_BACK_ATTEMPTS: usize = 3;
+/// For how long a writer gives way after it has seen another one's segment.
+const OTHERS_REMEMBERED: Duration = Duration::from_secs(2);
+/// Longest time for which it gives way after each of its own segments. It gives way for as long as
+/// its last write took: whoever lost the number needs a read more.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(250);
 
 /// Largest segment that is gathered; one submission over it is taken whole.
 #[derive(Debug, Clone, Copy)]
@@ -70,270 +57,404 @@ pub(crate) struct SegmentLimits {
     pub(crate) bytes: usize,
 }
 
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Everything that was taken is answered. Wait this long before taking more, to give other
+    /// writers their turn; zero where there are none.
+    Done(Duration),
+    /// A segment is still to be written. Wait this long before the next step.
+    Again(Duration),
+}
+
+/// See the module.
 pub(crate) struct Writer {
-    pub(crate) reader: Reader,
+    pub(crate) tail: Tail,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) signer: LogSigner,
     pub(crate) own: OwnSource,
     pub(crate) limits: SegmentLimits,
     pub(crate) id: WriterId,
-    /// Number and predecessor's digest of the next segment.
-    pub(crate) next: (u64, Digest),
-    pub(crate) last_time: LedgerTime,
     pub(crate) latest: Arc<SignedCheckpoint>,
     pub(crate) sizes: watch::Sender<TreeSize>,
-    pub(crate) packer: Sender<()>,
     pub(crate) hint: Hint,
     /// Set when the ledger is being closed: nothing is waited for any more.
     pub(crate) closing: Arc<AtomicBool>,
+    pub(crate) others: Others,
+    /// What is still to be written.
+    pub(crate) round: Option<Round>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("next", &self.tail.next.0).finish_non_exhaustive()
+    }
 }
 
 /// The checkpoint hint and how far it lags.
 #[derive(Debug, Default)]
 pub(crate) struct Hint {
     written: Option<Duration>,
-    stale: bool,
+    pub(crate) stale: bool,
 }
 
-struct Accepted {
-    request: Request,
-    runs: Vec<IndexRun>,
+/// What is known of other writers.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// When a segment of another one was last taken in, by the monotonic clock.
+    seen: Option<Duration>,
+    /// How long the last write took.
+    write: Duration,
+}
+
+/// Why a segment was not written.
+enum Unwritten {
+    /// The outcome is settled by what the store has, and by trying again.
+    Again(Duration),
+    /// As soon as there is space.
+    Full,
+    /// The writer must stop.
+    Stop(String),
 }
 
 impl Writer {
-    /// Runs until told to stop. An error says why the ledger can no longer write.
-    pub(crate) fn run(&mut self, messages: &Receiver<Message>) -> Result<(), String> {
-        self.write_hint();
-        loop {
-            let first = if self.hint.stale {
-                match messages.recv_timeout(HINT_INTERVAL) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.write_hint();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-            } else {
-                match messages.recv() {
-                    Ok(message) => message,
-                    Err(_) => break,
-                }
-            };
-            let Message::Append(first) = first else { break };
-            if !self.round(first, messages)? {
-                break;
-            }
-        }
-        self.write_hint();
-        Ok(())
-    }
-
-    /// One segment. Returns whether to go on.
-    fn round(&mut self, first: Request, messages: &Receiver<Message>) -> Result<bool, String> {
-        let reader = self.reader.clone();
-        let id = SegmentId {
-            number: self.next.0,
-            previous: self.next.1,
-            writer: self.id,
-            first: self.latest.size.0,
-        };
-        let mut batch = Batch::new(&reader, id);
-        let mut accepted = Vec::new();
-        let mut go_on = true;
-        take(&mut batch, first, &mut accepted);
+    /// Gathers the next segment and tries to write it.
+    ///
+    /// # Errors
+    /// Why the ledger can no longer write.
+    pub(crate) fn begin(
+        &mut self,
+        first: Request,
+        more: &mut dyn FnMut() -> Option<Request>,
+    ) -> Result<Step, String> {
+        let reader = self.tail.reader.clone();
+        let mut batch = Batch::new(&reader, self.segment());
+        let mut round = Round::default();
+        round.add(&mut batch, first);
         while batch.count() < self.limits.records && batch.bytes() < self.limits.bytes {
-            match messages.try_recv() {
-                Ok(Message::Append(request)) => take(&mut batch, request, &mut accepted),
-                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
-                    go_on = false;
-                    break;
-                }
-                Err(TryRecvError::Empty) => break,
+            let Some(request) = more() else { break };
+            round.add(&mut batch, request);
+        }
+        self.attempt(batch, round)
+    }
+
+    /// Goes on with the segment that is still to be written.
+    ///
+    /// # Errors
+    /// Why the ledger can no longer write.
+    pub(crate) fn step(&mut self) -> Result<Step, String> {
+        let Some(mut round) = self.round.take() else { return Ok(Step::Done(Duration::ZERO)) };
+        let number = self.tail.next.0;
+        if let Err(error) = self.advance() {
+            return self.again(round, PUT_PAUSE, &error);
+        }
+        if self.tail.next.0 > number {
+            round.attempts = 0;
+        }
+        let reader = self.tail.reader.clone();
+        let mut batch = Batch::new(&reader, self.segment());
+        round.add_again(&mut batch);
+        self.attempt(batch, round)
+    }
+
+    /// Takes in what others have written, and signs for it; whether there was anything.
+    ///
+    /// # Errors
+    /// Why the ledger can no longer write. What cannot be read now is left for later.
+    pub(crate) fn follow(&mut self) -> Result<bool, String> {
+        if self.round.is_some() {
+            return Ok(false);
+        }
+        let size = self.latest.size;
+        match self.advance().map_err(Into::into).and_then(|()| self.settle_tail()) {
+            Ok(()) => {}
+            Err(SettleError::Later(error)) => {
+                tracing::warn!(%error, "what others have written cannot be taken in now");
+            }
+            Err(SettleError::Stop(why)) => return Err(why),
+        }
+        Ok(self.latest.size > size)
+    }
+
+    /// Answers what is still to be written: the ledger has stopped.
+    pub(crate) fn stop(&mut self, why: &str) {
+        if let Some(round) = self.round.take() {
+            round.stop(why);
+        }
+    }
+
+    fn segment(&self) -> SegmentId {
+        let (number, previous) = self.tail.next;
+        let first = self.tail.reader.tree().size();
+        SegmentId { number, previous, writer: self.id, first }
+    }
+
+    fn advance(&mut self) -> Result<(), ReadError> {
+        let number = self.tail.next.0;
+        let advanced = self.tail.advance();
+        if self.tail.next.0 > number {
+            self.others.seen = Some(self.clock.monotonic());
+        }
+        advanced
+    }
+
+    fn attempt(&mut self, mut batch: Batch<'_>, mut round: Round) -> Result<Step, String> {
+        if batch.count() == 0 {
+            return self.answer_without_writing(round);
+        }
+        let (first, own) = (batch.first(), self.own.position());
+        match self.add_own(&mut batch).and_then(|()| self.write(batch, round.attempts)) {
+            Ok(built) => {
+                let expected = (built.len(), built.digest);
+                let object = match self.commit(built) {
+                    Ok(object) => object,
+                    Err(why) => return self.fail(round, why),
+                };
+                round.answer(&self.latest);
+                self.read_back(&object, expected);
+                self.hint.stale = true;
+                self.write_hint_if_due();
+                Ok(Step::Done(self.give_way()))
+            }
+            Err(unwritten) => {
+                self.tail.reader.tree_mut().truncate(first);
+                self.own.take_back(own);
+                let (attempts, pause) = match unwritten {
+                    Unwritten::Again(pause) => (round.attempts + 1, pause),
+                    Unwritten::Full => (round.attempts, FULL_PAUSE),
+                    Unwritten::Stop(why) => return self.fail(round, why),
+                };
+                round.attempts = attempts;
+                self.round = Some(round);
+                Ok(Step::Again(pause))
             }
         }
-        if batch.count() > 0 {
-            let (object, expected) = match self.write(batch) {
-                Ok(written) => written,
-                Err(why) => {
-                    for Accepted { request, .. } in accepted {
-                        request.answer(Err(AppendError::Stopped(why.clone())));
-                    }
-                    return Err(why);
-                }
-            };
-            self.answer(accepted);
-            self.read_back(&object, expected);
-            self.hint.stale = true;
-            self.write_hint_if_due();
-            // The packer may have ended; it is told again at the next segment.
-            let _ = self.packer.send(());
-        } else {
-            self.answer(accepted);
+    }
+
+    /// Answers a round in which nothing is new.
+    fn answer_without_writing(&mut self, round: Round) -> Result<Step, String> {
+        if round.lacks_records() {
+            // No write of ours shows that this is the end of the log.
+            let number = self.tail.next.0;
+            if let Err(error) = self.advance() {
+                return self.again(round, PUT_PAUSE, &error);
+            }
+            if self.tail.next.0 > number {
+                self.round = Some(round);
+                return Ok(Step::Again(Duration::ZERO));
+            }
         }
-        Ok(go_on)
+        match self.settle_tail() {
+            Ok(()) => {
+                round.answer(&self.latest);
+                Ok(Step::Done(Duration::ZERO))
+            }
+            Err(SettleError::Later(error)) => self.again(round, PUT_PAUSE, &error),
+            Err(SettleError::Stop(why)) => self.fail(round, why),
+        }
     }
 
-    /// Makes a batch durable and signs for it; the segment, its length and its digest.
-    fn write(&mut self, mut batch: Batch<'_>) -> Result<(Arc<Object>, (u64, Digest)), String> {
-        self.add_own(&mut batch)?;
-        let time = self.ledger_time();
-        let built = batch.finish(time).map_err(|e| format!("the tree cannot be read: {e}"))?;
-        self.put(&built)?;
-        let expected = (built.len(), built.digest);
-        Ok((self.commit(built)?, expected))
+    /// Keeps a round for later, unless it was kept too often.
+    fn again(
+        &mut self,
+        mut round: Round,
+        pause: Duration,
+        error: &ReadError,
+    ) -> Result<Step, String> {
+        round.attempts += 1;
+        if round.attempts >= PUT_ATTEMPTS || self.closing.load(Ordering::Relaxed) {
+            let number = self.tail.next.0;
+            let why = format!("the segments from number {number} on cannot be taken in: {error}");
+            return self.fail(round, why);
+        }
+        tracing::warn!(%error, "what others have written cannot be taken in; trying again");
+        self.round = Some(round);
+        Ok(Step::Again(pause))
     }
 
-    fn add_own(&mut self, batch: &mut Batch<'_>) -> Result<(), String> {
+    fn fail(&mut self, round: Round, why: String) -> Result<Step, String> {
+        round.stop(&why);
+        Err(why)
+    }
+
+    /// How long to wait after an own segment.
+    fn give_way(&self) -> Duration {
+        let now = self.clock.monotonic();
+        let seen = |then: Duration| now.saturating_sub(then) < OTHERS_REMEMBERED;
+        if self.others.seen.is_some_and(seen) {
+            return self.others.write.min(GIVE_WAY_MAX);
+        }
+        Duration::ZERO
+    }
+
+    fn add_own(&mut self, batch: &mut Batch<'_>) -> Result<(), Unwritten> {
         let monotonic = self.clock.monotonic();
         if !self.own.is_due(monotonic) {
             return Ok(());
         }
-        let submission = self.own.submit(&self.latest.note, self.clock.now(), monotonic);
+        let now = self.clock.now();
+        self.own.align(&self.tail.reader.streams(), now);
+        let submission = self.own.submit(&self.latest.note, now, monotonic);
         let added = prepare(submission).and_then(|prepared| batch.add(&prepared));
-        added.map(drop).map_err(|e| format!("the ledger's own record was refused: {e}"))
+        let refused = |e| Unwritten::Stop(format!("the ledger's own record was refused: {e}"));
+        added.map(drop).map_err(refused)
     }
 
     /// The time of segments and checkpoints: it never runs backwards, whatever the clock does.
     fn ledger_time(&mut self) -> LedgerTime {
         let now = LedgerTime::from_unix_ns(self.clock.now().0);
-        self.last_time = now.max(self.last_time);
-        self.last_time
+        self.tail.last_time = now.max(self.tail.last_time);
+        self.tail.last_time
     }
 
-    /// Writes a segment, or fails for good.
-    fn put(&self, built: &Built) -> Result<(), String> {
-        let name = segment_name(built.head.number);
-        let slices = built.slices();
-        let mut attempts = 0;
-        loop {
-            let Err(error) = self.reader.store().put_new(&name, &slices) else { return Ok(()) };
-            if matches!(error, StoreError::Fatal { .. }) {
-                return Err(error.to_string());
-            }
-            // Bytes that can be read may not be durable: only a repeat that succeeds says that.
-            match self.is_stored(built) {
-                Ok(false) if matches!(error, StoreError::Full) => {
-                    if self.closing.load(Ordering::Relaxed) {
-                        return Err(format!("{name} cannot be written: {error}"));
-                    }
-                    tracing::error!(object = %name, "no space left; appends wait");
-                    std::thread::sleep(FULL_PAUSE);
+    /// Tries to make a batch durable under the next number.
+    fn write(&mut self, batch: Batch<'_>, attempts: usize) -> Result<Built, Unwritten> {
+        let time = self.ledger_time();
+        let built = batch
+            .finish(time)
+            .map_err(|e| Unwritten::Stop(format!("the tree cannot be read: {e}")))?;
+        let number = built.head.number;
+        let name = segment_name(number);
+        let begin = self.clock.monotonic();
+        let put = self.tail.reader.store().put_new(&name, &built.slices());
+        self.others.write = self.clock.monotonic().saturating_sub(begin);
+        let error = match put {
+            Ok(_) => match self.tail.is_overtaken(number) {
+                Ok(false) => return Ok(built),
+                Ok(true) => {
+                    // Nobody takes it in, for the same reason.
+                    let retired = self.tail.reader.store().retire(&name);
+                    tracing::warn!(object = %name, ?retired, "a number that was used before");
+                    return Err(Unwritten::Again(Duration::ZERO));
                 }
-                Ok(_) => {
-                    attempts += 1;
-                    if attempts >= PUT_ATTEMPTS {
-                        return Err(format!("{name} cannot be written: {error}"));
-                    }
-                    tracing::warn!(object = %name, %error, "a write is tried again");
-                    std::thread::sleep(PUT_PAUSE);
-                }
-                Err(what) => return Err(what),
+                Err(error) => format!("whether its number was used before is not known: {error}"),
+            },
+            Err(error @ StoreError::Fatal { .. }) => {
+                return Err(Unwritten::Stop(error.to_string()));
             }
+            Err(StoreError::Conflict { .. }) if attempts == 0 => {
+                return Err(Unwritten::Again(Duration::ZERO));
+            }
+            Err(StoreError::Full) => {
+                let error = format!("{name} cannot be written: {}", StoreError::Full);
+                if self.closing.load(Ordering::Relaxed) {
+                    return Err(Unwritten::Stop(error));
+                }
+                tracing::error!(object = %name, "no space left; appends wait");
+                return Err(Unwritten::Full);
+            }
+            Err(error) => error.to_string(),
+        };
+        if attempts + 1 >= PUT_ATTEMPTS {
+            return Err(Unwritten::Stop(format!("{name} cannot be written: {error}")));
         }
-    }
-
-    /// Whether exactly these bytes are stored; an error if others are, or nobody can tell.
-    fn is_stored(&self, built: &Built) -> Result<bool, String> {
-        let name = segment_name(built.head.number);
-        match self.reader.store().read(&name) {
-            Ok(bytes) if digest_of(&[&bytes]) == digest_of(&built.slices()) => Ok(true),
-            Ok(_) => Err(format!("{name} is somebody else's: another process writes this ledger")),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(format!("{name} cannot be read back: {error}")),
-        }
+        tracing::warn!(object = %name, error, "a write is tried again");
+        Err(Unwritten::Again(PUT_PAUSE))
     }
 
     /// Makes a durable segment part of the log: tables, then a signed checkpoint.
     fn commit(&mut self, built: Built) -> Result<Arc<Object>, String> {
-        let (size, root) = (TreeSize(built.head.end()), built.head.root);
+        let (number, digest) = (built.head.number, built.digest);
+        let object = Arc::new(Object::of_built(segment_name(number), built));
+        self.tail.next = (number + 1, digest);
+        self.tail.unflushed = None;
+        enter(&self.tail.reader, &object);
+        self.sign(TreeSize(object.head.end()), object.head.root)?;
+        Ok(object)
+    }
+
+    /// Signs for what was taken in, if anything was, once it is known to be durable.
+    fn settle_tail(&mut self) -> Result<(), SettleError> {
+        let size = TreeSize(self.tail.reader.tree().size());
+        if size == self.latest.size {
+            return Ok(());
+        }
+        self.tail.flush().map_err(ReadError::from)?;
+        let root = stele_merkle::root(size, &self.tail.reader)?;
+        self.sign(size, root).map_err(SettleError::Stop)?;
+        self.hint.stale = true;
+        Ok(())
+    }
+
+    fn sign(&mut self, size: TreeSize, root: stele_merkle::Hash) -> Result<(), String> {
+        let reader = &self.tail.reader;
         let old = &self.latest;
         invariant!(L1, size > old.size, "size {size} follows {}", old.size);
-        let old_root = stele_merkle::root(old.size, &self.reader);
+        let old_root = stele_merkle::root(old.size, reader);
         let continues = old_root.as_ref().is_ok_and(|root| *root == old.root);
         if !invariant!(L2, continues, "the tree does not continue that of size {}", old.size) {
             return Err("the tree in memory contradicts the last checkpoint".to_owned());
         }
-        let name = segment_name(built.head.number);
-        self.next = (built.head.number + 1, built.digest);
-        let object = Arc::new(Object::of_built(name, built));
-        enter(&self.reader, &object);
-        let checkpoint = Checkpoint { origin: self.reader.origin().to_owned(), size, root };
+        let checkpoint = Checkpoint { origin: reader.origin().to_owned(), size, root };
         let time = self.ledger_time();
         self.latest = Arc::new(sign(&self.signer, time, &checkpoint)?);
-        self.reader.publish(Arc::clone(&self.latest));
+        self.tail.reader.publish(Arc::clone(&self.latest));
         self.sizes.send_replace(size);
-        Ok(object)
+        Ok(())
     }
 
-    fn answer(&self, accepted: Vec<Accepted>) {
-        for Accepted { request, runs } in accepted {
-            let receipt = Receipt {
-                first_index: runs[0].first,
-                count: runs.iter().map(|run| run.count).sum(),
-                runs,
-                checkpoint: Arc::clone(&self.latest),
-            };
-            request.answer(Ok(receipt));
-        }
-    }
-
-    /// L3: what was signed can be read back.
+    /// L3: what was signed can be read back, from the segment or from the pack that another process
+    /// has made of it since.
     fn read_back(&self, object: &Object, expected: (u64, Digest)) {
-        let store = self.reader.store();
-        let size = store.size(&object.name).map_err(ReadError::from);
-        let found = size.and_then(|size| Ok((size, Object::load(store, &object.name)?.digest)));
-        match &found {
-            Err(ReadError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => {
-                // It says nothing about what is stored.
-                tracing::error!(%error, object = %object.name, "a segment cannot be read back now");
-            }
-            _ => {
-                let same = found.as_ref().is_ok_and(|found| *found == expected);
-                let (name, size) = (&object.name, expected.0);
-                invariant!(L3, same, "{name} is {found:?}, not what was written, of {size} bytes");
-            }
+        let store = self.tail.reader.store();
+        let mut why = String::new();
+        for _ in 0..READ_BACK_ATTEMPTS {
+            why = match Object::load(store, &object.name) {
+                Ok(stored) if stored.digest == expected.1 => return,
+                Ok(_) => "another header is stored".to_owned(),
+                Err(ReadError::Store(StoreError::NotFound { .. }))
+                    if self.tail.reader.look_for_packs(object.head.first).is_some() =>
+                {
+                    return;
+                }
+                Err(ReadError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => {
+                    // It says nothing about what is stored.
+                    tracing::error!(%error, object = %object.name, "it cannot be read back now");
+                    return;
+                }
+                Err(error) => error.to_string(),
+            };
         }
+        invariant!(L3, false, "{} of {} bytes cannot be read back: {why}", object.name, expected.0);
     }
 
-    fn write_hint_if_due(&mut self) {
+    pub(crate) fn write_hint_if_due(&mut self) {
         let now = self.clock.monotonic();
         if self.hint.written.is_none_or(|then| now.saturating_sub(then) >= HINT_INTERVAL) {
             self.write_hint();
         }
     }
 
-    fn write_hint(&mut self) {
+    pub(crate) fn write_hint_if_stale(&mut self) {
+        if self.hint.stale {
+            self.write_hint();
+        }
+    }
+
+    pub(crate) fn write_hint(&mut self) {
         self.hint = Hint { written: Some(self.clock.monotonic()), stale: false };
         let note = self.latest.note.as_bytes();
-        if let Err(error) = self.reader.store().put_hint(&checkpoint_hint(), note) {
+        if let Err(error) = self.tail.reader.store().put_hint(&checkpoint_hint(), note) {
             tracing::warn!(%error, "the checkpoint cannot be stored beside the log");
         }
     }
 }
 
-fn take(batch: &mut Batch<'_>, request: Request, accepted: &mut Vec<Accepted>) {
-    match batch.add(&request.prepared) {
-        Ok(runs) => accepted.push(Accepted { request, runs }),
-        Err(error) => request.answer(Err(error)),
-    }
+/// Why what was taken in was not signed for.
+enum SettleError {
+    /// The store does not answer rightly now.
+    Later(ReadError),
+    /// The writer must stop.
+    Stop(String),
 }
 
-/// Enters a segment into the tables of objects and streams.
-pub(crate) fn enter(reader: &Reader, object: &Arc<Object>) {
-    let head = &object.head;
-    let mut streams = reader.streams_mut();
-    let ids: Vec<_> = head.streams.iter().map(|s| (head.sources[s.source], s.boot)).collect();
-    for (id, stream) in ids.iter().zip(&head.streams) {
-        streams.advance(*id, stream.next_seq, stream.head);
+impl From<ReadError> for SettleError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(StoreError::Fatal { .. }) => Self::Stop(error.to_string()),
+            error => Self::Later(error),
+        }
     }
-    streams.add_secrets(head);
-    for run in &head.runs {
-        let (first_seq, first_index, count) = (run.first_seq, run.first_index, run.count);
-        streams.add_run(&ids[run.stream], StreamRun { first_seq, first_index, count });
-    }
-    drop(streams);
-    reader.objects_mut().add_segment(Arc::clone(object));
 }
 
 /// Signs a checkpoint.

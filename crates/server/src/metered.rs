@@ -75,6 +75,10 @@ impl Store for MeteredStore {
         self.timed("put_new", |store| store.put_new(name, parts))
     }
 
+    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.timed("make_durable", |store| store.make_durable(name))
+    }
+
     fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
         self.timed("read", |store| store.read(name))
     }

@@ -157,6 +157,10 @@ impl Store for DiskStore {
         self.writer()?.creator.create(name, parts)
     }
 
+    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.writer()?.creator.make_durable(name)
+    }
+
     fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
         let bytes = fs::read(self.object_path(name));
         bytes.map(Bytes::from).map_err(|error| StoreError::read(name, error))

@@ -45,6 +45,10 @@ impl Store for MemoryStore {
         }
     }
 
+    fn make_durable(&self, _name: &ObjectName) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
         let planes = self.planes();
         let found = planes.objects.get(name).cloned();

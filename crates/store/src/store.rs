@@ -30,6 +30,13 @@ pub trait Store: Send + Sync + 'static {
     /// written by this process.
     fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError>;
 
+    /// Makes an object durable that another process created and that can be read: on a disk, it may
+    /// have died before its name was flushed. Takes no space.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Fatal`], as for [`Store::put_new`].
+    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError>;
+
     /// The whole object.
     ///
     /// # Errors

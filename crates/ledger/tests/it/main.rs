@@ -12,3 +12,4 @@ mod load;
 mod model;
 mod python;
 mod syscalls;
+mod writers;

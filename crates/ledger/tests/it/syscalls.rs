@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use stele_ledger::{Ledger, LedgerError, fsck};
 use stele_merkle::LeafIndex;
-use stele_store::{DiskStore, Store};
+use stele_store::{Clock as _, DiskStore, Store, SystemClock};
 use xtask::faults::{Call, Event, Fault, Run, Tracer, victim};
 
 use crate::common::{Source, clock, key, options};
@@ -24,8 +24,10 @@ const RECORDS: u64 = 130;
 const SUBMISSIONS: u64 = 3;
 /// The submission that makes a pack possible.
 const PACKING: u64 = 1;
-/// How long the victim waits for the pack, in steps of 5 ms: after a fault it does not come.
-const PACK_STEPS: usize = 100;
+/// How long the victim waits for the pack at least: after a fault it does not come.
+const PACK_WAIT: Duration = Duration::from_millis(500);
+/// How much longer than all it has done before, on a machine that is busy with other things.
+const PACK_WAIT_FACTOR: u32 = 4;
 
 fn create_or_open(store: &Arc<dyn Store>) -> Result<Ledger, LedgerError> {
     match Ledger::create(Arc::clone(store), &key(), clock(), options(PACK)) {
@@ -54,6 +56,7 @@ fn append_all() {
 }
 
 fn append_to(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let clock = SystemClock::new();
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(directory.join("data/log"))?);
     let ledger = create_or_open(&store)?;
     say(format_args!("opened"));
@@ -65,7 +68,7 @@ fn append_to(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!(receipt.first_index, LeafIndex(done * RECORDS));
         say(format_args!("acknowledged {done}"));
         if done == PACKING {
-            wait_for_pack(directory);
+            wait_for_pack(directory, &clock);
         }
         done += 1;
     }
@@ -78,10 +81,12 @@ fn append_to(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Looks at the pack by another name of the directory, which is not watched: how often it is looked
 /// at differs from run to run.
-fn wait_for_pack(directory: &Path) {
+fn wait_for_pack(directory: &Path, clock: &SystemClock) {
     let alias = directory.with_extension("alias");
     let _ = std::os::unix::fs::symlink(directory, &alias);
-    for _ in 0..PACK_STEPS {
+    let now = clock.monotonic();
+    let end = now + PACK_WAIT.max(now * PACK_WAIT_FACTOR);
+    while clock.monotonic() < end {
         if fs::exists(alias.join("data/log/objects/packs/00000000000000000000")).unwrap_or(true) {
             return;
         }

@@ -50,11 +50,22 @@ impl Creator {
     }
 
     pub(super) fn create(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        let created = self.create_once(name, parts);
-        if let Err(StoreError::Fatal { what, .. }) = &created {
+        self.remember(self.create_once(name, parts))
+    }
+
+    /// Flushes the name of an object that is there; its content was flushed before it had the name.
+    pub(super) fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
+        let path = self.objects.join(name.as_str());
+        let parent = path.parent().unwrap_or(&self.objects);
+        let directory = self.directory(parent);
+        self.remember(directory.and_then(|directory| flush_directory(&directory, parent)))
+    }
+
+    fn remember<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Fatal { what, .. }) = &result {
             let _ = self.lost.set(what.clone());
         }
-        created
+        result
     }
 
     fn create_once(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
@@ -86,7 +97,9 @@ impl Creator {
         if let Some(directory) = known.get(path) {
             return Ok(Arc::clone(directory));
         }
-        make_directories(path)?;
+        if !path.is_dir() {
+            make_directories(path)?;
+        }
         // Whoever has made it, perhaps this process in an attempt that failed: its name may not be
         // durable yet.
         for above in path.ancestors().skip(1).take_while(|above| above.starts_with(&self.objects)) {

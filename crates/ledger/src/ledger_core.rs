@@ -1,0 +1,212 @@
+//! The ledger without threads: whoever holds it decides when it writes, follows others and packs.
+//!
+//! [`crate::Ledger`] is this with two threads. On its own it is for those who must decide the order
+//! of things themselves, as a simulation does: it never sleeps, takes the time from its clock
+//! alone, and does nothing between two calls.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use stele_merkle::{Checkpoint, LogVerifier, TreeSize};
+use stele_record::{LedgerTime, SourceId, Submission};
+use stele_store::{Clock, Put, Store, StoreError, random_bytes};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use crate::append::{Prepared, prepare};
+use crate::format::Writer as WriterId;
+use crate::info::{self, LogInfo};
+use crate::ledger::LedgerOptions;
+use crate::own::{OwnSource, ledger_source_id};
+use crate::pack::Packer;
+use crate::reader::Reader;
+use crate::recover::recover;
+use crate::round::Request;
+use crate::settle::settle_last_pack;
+use crate::writer::{Hint, Others, SegmentLimits, Step, Writer, sign};
+use crate::{AppendError, LedgerError, LogKey, Receipt, SignedCheckpoint};
+
+/// See the module.
+#[derive(Debug)]
+pub struct LedgerCore {
+    pub(crate) writer: Writer,
+    pub(crate) packer: Packer,
+    pub(crate) closing: Arc<AtomicBool>,
+    pub(crate) own_source: SourceId,
+    queue: VecDeque<Request>,
+}
+
+/// What a submission will be answered with.
+#[derive(Debug)]
+pub struct Answer(oneshot::Receiver<Result<Receipt, AppendError>>);
+
+impl Answer {
+    /// The answer, once there is one; `None` before, and after it was taken.
+    pub fn take(&mut self) -> Option<Result<Receipt, AppendError>> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl LedgerCore {
+    /// Creates a ledger in an empty store and opens it.
+    ///
+    /// # Errors
+    /// [`LedgerError::AlreadyExists`], [`LedgerError::Store`], or as [`LedgerCore::open`].
+    pub fn create(
+        store: Arc<dyn Store>,
+        key: &LogKey,
+        clock: Arc<dyn Clock>,
+        options: &LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        options.check()?;
+        let created = LedgerTime::from_unix_ns(clock.now().0);
+        let keys = key.signer()?.verifier_keys();
+        let source = ledger_source_id(key).map_err(bad_seed)?;
+        let info = LogInfo::new(key.origin(), &source, &keys, created);
+        match store.put_new(&info::name(), &[&info.encode()]) {
+            Ok(Put::Created) => {}
+            Ok(Put::AlreadyThere) | Err(StoreError::Conflict { .. }) => {
+                return Err(LedgerError::AlreadyExists);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Self::open(store, key, clock, options)
+    }
+
+    /// Opens the ledger in a store: reads it and checks it against what was signed. Others may have
+    /// it open for writing too.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotALedger`] if there is none, [`LedgerError::WrongKey`] if it is another
+    /// log's, [`LedgerError::Corrupt`] if what is stored contradicts itself or the last checkpoint.
+    pub fn open(
+        store: Arc<dyn Store>,
+        key: &LogKey,
+        clock: Arc<dyn Clock>,
+        options: &LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        options.check()?;
+        let signer = key.signer()?;
+        let (info, digest) = info::load(&*store)?;
+        let keys: Vec<String> = signer.verifier_keys().iter().map(ToString::to_string).collect();
+        if info.origin != key.origin() || info.keys != keys {
+            let key = key.origin().to_owned();
+            return Err(LedgerError::WrongKey { key, ledger: info.origin });
+        }
+        settle_last_pack(&*store)?;
+        let mut tail = recover(store, info.origin, digest, &signer.verifier())?;
+        tail.flush()?;
+        let reader = tail.reader.clone();
+        let size = TreeSize(reader.tree().size());
+        reader.publish_size(size.0);
+        let root = reader.root(size)?;
+        let checkpoint = Checkpoint { origin: reader.origin().to_owned(), size, root };
+        let hinted = reader.signed_checkpoint().map_or(tail.last_time, |last| last.time);
+        let now = LedgerTime::from_unix_ns(clock.now().0);
+        tail.last_time = now.max(tail.last_time).max(hinted);
+        let latest = sign(&signer, tail.last_time, &checkpoint).map_err(|what| {
+            LedgerError::Corrupt { object: "checkpoint".into(), record: None, what }
+        })?;
+        let latest = Arc::new(latest);
+        reader.publish(Arc::clone(&latest));
+        let own = OwnSource::new(
+            key,
+            |id| reader.streams().latest_boot(id),
+            clock.now(),
+            clock.monotonic(),
+            options.checkpoint_record_pause,
+        );
+        let closing = Arc::new(AtomicBool::new(false));
+        let nonce = random_bytes();
+        let (records, stop) = (options.pack_records, Arc::clone(&closing));
+        let packer = Packer::new(reader, Arc::clone(&clock), records, stop, nonce);
+        let writer = Writer {
+            id: WriterId { epoch: tail.writer_epoch + 1, nonce },
+            tail,
+            clock,
+            signer,
+            own: own.map_err(bad_seed)?,
+            limits: SegmentLimits {
+                records: options.segment_records,
+                bytes: options.segment_bytes,
+            },
+            sizes: watch::Sender::new(latest.size),
+            latest,
+            hint: Hint::default(),
+            closing: Arc::clone(&closing),
+            others: Others::default(),
+            round: None,
+        };
+        let own_source = ledger_source_id(key).map_err(bad_seed)?;
+        Ok(Self { writer, packer, closing, own_source, queue: VecDeque::new() })
+    }
+
+    /// What reads this ledger.
+    pub fn reader(&self) -> &Reader {
+        &self.writer.tail.reader
+    }
+
+    /// The latest signed checkpoint.
+    pub fn checkpoint(&self) -> &Arc<SignedCheckpoint> {
+        &self.writer.latest
+    }
+
+    /// Believes the checkpoints of this ledger.
+    pub fn verifier(&self) -> LogVerifier {
+        self.writer.signer.verifier()
+    }
+
+    /// Takes a submission in; [`LedgerCore::step`] answers it.
+    ///
+    /// # Errors
+    /// [`AppendError`] if it is refused on its own.
+    pub fn submit(&mut self, submission: Submission) -> Result<Answer, AppendError> {
+        let (request, answer) = request(prepare(submission)?, None, &self.own_source)?;
+        self.queue.push_back(request);
+        Ok(Answer(answer))
+    }
+
+    /// Goes on with the segment that is to be written; if there is none, begins one with what was
+    /// submitted; if nothing was, takes in what others have written.
+    ///
+    /// # Errors
+    /// [`AppendError::Stopped`]: it can no longer write. Open the ledger anew.
+    pub fn step(&mut self) -> Result<Step, AppendError> {
+        let stepped = if self.writer.round.is_some() {
+            self.writer.step()
+        } else if let Some(first) = self.queue.pop_front() {
+            self.writer.begin(first, &mut || self.queue.pop_front())
+        } else {
+            self.writer.follow().map(|_| {
+                self.writer.write_hint_if_stale();
+                Step::Done(std::time::Duration::ZERO)
+            })
+        };
+        stepped.map_err(AppendError::Stopped)
+    }
+
+    /// Makes the next pack, if the log is long enough and no other process is at it; whether one
+    /// was made.
+    pub fn pack(&mut self) -> bool {
+        self.packer.step()
+    }
+}
+
+/// A request with the answer's other end.
+pub(crate) fn request(
+    prepared: Prepared,
+    permit: Option<OwnedSemaphorePermit>,
+    own_source: &SourceId,
+) -> Result<(Request, oneshot::Receiver<Result<Receipt, AppendError>>), AppendError> {
+    if prepared.source == *own_source {
+        // Its own next record would contradict the foreign one, and nothing could be written.
+        let what = "its source is the ledger itself, which nobody else writes as".to_owned();
+        return Err(AppendError::Invalid { record: 0, what });
+    }
+    let (reply, answer) = oneshot::channel();
+    Ok((Request { prepared, reply, permit }, answer))
+}
+
+fn bad_seed(error: stele_record::RecordError) -> LedgerError {
+    LedgerError::Corrupt { object: "log key".into(), record: None, what: error.to_string() }
+}

@@ -1,0 +1,88 @@
+//! One segment in flight: the requests that are to go into it, and what became of each.
+//!
+//! Invariant: nobody is answered before the segment is durable and signed for, not even those that
+//! are refused: what refuses them may be a record of the same segment, and that may lose its number
+//! to another process's.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::append::{IndexRun, Prepared};
+use crate::batch::Batch;
+use crate::{AppendError, Receipt, SignedCheckpoint};
+
+pub(crate) type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
+
+/// A submission on its way to the writer. The permit is given back when it is answered.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) prepared: Prepared,
+    pub(crate) reply: Reply,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Request {
+    /// Gives back what the request holds, then answers: whoever has the answer finds the room.
+    pub(crate) fn answer(self, answer: Result<Receipt, AppendError>) {
+        let Self { prepared, reply, permit } = self;
+        drop((prepared, permit));
+        // Nobody may be waiting any more; what the answer says holds all the same.
+        let _ = reply.send(answer);
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    request: Request,
+    outcome: Result<Vec<IndexRun>, AppendError>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    entries: Vec<Entry>,
+    /// Writes of unknown outcome since the log last went on.
+    pub(crate) attempts: usize,
+}
+
+impl Round {
+    /// Adds a request to the round and its records to the batch.
+    pub(crate) fn add(&mut self, batch: &mut Batch<'_>, request: Request) {
+        let outcome = batch.add(&request.prepared);
+        self.entries.push(Entry { request, outcome });
+    }
+
+    /// Adds the records of all requests to a new batch: the log has gone on, so that some may be
+    /// repeats by now, or contradict what is there.
+    pub(crate) fn add_again(&mut self, batch: &mut Batch<'_>) {
+        for Entry { request, outcome } in &mut self.entries {
+            *outcome = batch.add(&request.prepared);
+        }
+    }
+
+    /// Whether somebody is refused for want of records that another process may have written.
+    pub(crate) fn lacks_records(&self) -> bool {
+        let mut outcomes = self.entries.iter().map(|entry| &entry.outcome);
+        outcomes.any(|outcome| matches!(outcome, Err(AppendError::SequenceHole { .. })))
+    }
+
+    /// Answers everybody; `checkpoint` covers their records.
+    pub(crate) fn answer(self, checkpoint: &Arc<SignedCheckpoint>) {
+        for Entry { request, outcome } in self.entries {
+            request.answer(outcome.map(|runs| Receipt {
+                first_index: runs[0].first,
+                count: runs.iter().map(|run| run.count).sum(),
+                runs,
+                checkpoint: Arc::clone(checkpoint),
+            }));
+        }
+    }
+
+    /// Tells everybody that the ledger has stopped.
+    pub(crate) fn stop(self, why: &str) {
+        for Entry { request, .. } in self.entries {
+            request.answer(Err(AppendError::Stopped(why.to_owned())));
+        }
+    }
+}

@@ -11,12 +11,14 @@
 mod append;
 mod batch;
 mod cache;
+pub mod cosigning;
 mod error;
 pub mod evidence;
 mod format;
 mod fsck;
 mod info;
 pub mod invariant;
+mod key_file;
 mod keys;
 mod ledger;
 mod objects;
@@ -29,6 +31,7 @@ mod streams;
 mod tables;
 mod tree;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use append::{IndexRun, Receipt};

@@ -215,14 +215,14 @@ impl Note {
         Self::new(self.text.clone(), signatures)
     }
 
-    /// The same text with only the lines by one of `keys`: what has been checked, once
-    /// [`Note::verify`] has accepted it with the same keys.
+    /// The same text with only the lines by one of `keys`, one for each key and in their order: what
+    /// has been checked, once [`Note::verify`] has accepted it with the same keys.
     ///
     /// # Errors
     /// [`NoteError::Malformed`] if there is no such line.
     pub fn only_by(&self, keys: &[VerifierKey]) -> Result<Self, NoteError> {
-        let known = |line: &&Signature| keys.iter().any(|key| line.is_by(key));
-        Self::new(self.text.clone(), self.signatures.iter().filter(known).cloned().collect())
+        let line = |key| self.signatures.iter().find(|line| line.is_by(key)).cloned();
+        Self::new(self.text.clone(), keys.iter().filter_map(line).collect())
     }
 
     /// The signed text, with its last newline.

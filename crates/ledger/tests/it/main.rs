@@ -4,6 +4,7 @@
 
 mod basic;
 mod common;
+mod cosigning;
 mod damage;
 mod evidence;
 mod faults;
@@ -11,3 +12,4 @@ mod kill;
 mod load;
 mod model;
 mod python;
+mod witness;

@@ -115,6 +115,7 @@ impl Node {
             ledger: self.ledger.clone(),
             state,
             clock: self.clock,
+            cosigning: None,
             tokens: self.dir.tokens()?,
             append_key: Some(append_key),
             registry: self.registry,

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, completion, configure, coverage, demo, diff, export, fsck, get, help, history, import,
-    ip, log, reference, state, up, verify, watch,
+    ip, log, reference, state, up, verify, watch, witness,
 };
 use crate::topics;
 
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Up(up::UpArgs),
     /// Record clusters and deliver to a ledger elsewhere
     Agent(agent::AgentArgs),
+    /// Cosign the checkpoints of other logs, each only if it continues the one before
+    Witness(witness::WitnessArgs),
     /// Take in recordings that were made by other means
     Import(import::ImportArgs),
     /// Manage the state that is derived from the log

@@ -230,7 +230,7 @@ pub(crate) fn of_kind(kind: ErrorKind, message: &str) -> CliError {
 }
 
 /// An error with its causes: the outermost says least.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -65,6 +65,9 @@ pub(crate) struct UpSettings {
     /// Kubeconfig contexts to record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) kube_contexts: Vec<String>,
+    /// Trust policy with the witnesses to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) witness_policy: Option<PathBuf>,
 }
 
 /// The commented default file, as `stele config default` prints it.
@@ -120,6 +123,7 @@ impl Config {
                 } else {
                     self.up.kube_contexts
                 },
+                witness_policy: self.up.witness_policy.or(below.up.witness_policy),
             },
         }
     }

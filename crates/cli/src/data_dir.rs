@@ -208,11 +208,13 @@ impl DataDir {
 /// A token that is shorter was not made by stele, and can be guessed.
 const TOKEN_CHARS_MIN: usize = 32;
 
-fn private_dir(path: &Path) -> io::Result<()> {
+/// Makes a directory for its owner alone.
+pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
+/// The error of something that can't be done to a file.
+pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {
     CliError::failed(format!("cannot {what} {}: {error}", path.display()))
 }
 

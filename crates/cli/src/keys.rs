@@ -1,11 +1,11 @@
 //! Public keys of a log, as people hand them over: a verifier key, or a file with some.
 //!
 //! Invariant: of several keys every one must have signed. Somebody who pins both keys of a log is
-//! not satisfied by one of them.
+//! not satisfied by one of them. Only a trust policy says otherwise.
 
 use std::path::Path;
 
-use stele_merkle::{LogVerifier, VerifierKey};
+use stele_merkle::{LogVerifier, Policy, VerifierKey};
 
 use crate::error::CliError;
 
@@ -20,12 +20,29 @@ fn short(text: &str) -> String {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogKeys {
     keys: Vec<VerifierKey>,
+    /// One of them is enough: so it is with the keys that a trust policy lists.
+    any: bool,
 }
 
 impl LogKeys {
     /// These keys.
     pub(crate) fn new(keys: Vec<VerifierKey>) -> Self {
-        Self { keys }
+        Self { keys, any: false }
+    }
+
+    /// The keys of the one log that a trust policy lists; any of them is enough.
+    ///
+    /// # Errors
+    /// When it lists none, or several logs.
+    pub(crate) fn from_policy(policy: &Policy) -> Result<Self, CliError> {
+        let keys: Vec<_> = policy.logs().iter().map(|log| log.key.clone()).collect();
+        let one = keys.first().is_some_and(|first| keys.iter().all(|k| k.name() == first.name()));
+        if one {
+            return Ok(Self { keys, any: true });
+        }
+        let what = if keys.is_empty() { "no log" } else { "several logs" };
+        Err(CliError::usage(format!("the policy lists {what}, so it does not say which is meant"))
+            .hint("name its public key: --key FILE, for example DIR/keys/log.pub of `stele up`"))
     }
 
     /// What `--key` was given: a verifier key, or the name of a file.
@@ -34,7 +51,7 @@ impl LogKeys {
     /// When it is neither.
     pub(crate) fn from_argument(argument: &str) -> Result<Self, CliError> {
         if let Ok(key) = argument.parse() {
-            return Ok(Self { keys: vec![key] });
+            return Ok(Self::new(vec![key]));
         }
         match std::fs::read_to_string(argument) {
             Ok(text) => Self::from_file(Path::new(argument), &text),
@@ -64,7 +81,7 @@ impl LogKeys {
                     .hint("the form is that of C2SP signed-note: NAME+HASH+KEY")
             })
         };
-        Ok(Self { keys: texts.iter().map(parse).collect::<Result<_, _>>()? })
+        Ok(Self::new(texts.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
     /// The keys as text, one each.
@@ -77,9 +94,15 @@ impl LogKeys {
         self.keys.is_empty()
     }
 
-    /// A verifier that wants all of them.
+    /// A verifier that wants all of them, unless one is enough.
     pub(crate) fn verifier(&self) -> LogVerifier {
-        LogVerifier::new(self.keys.iter().cloned()).require_all()
+        let verifier = LogVerifier::new(self.keys.iter().cloned());
+        if self.any { verifier } else { verifier.require_all() }
+    }
+
+    /// The keys.
+    pub(crate) fn into_keys(self) -> Vec<VerifierKey> {
+        self.keys
     }
 
     /// What identifies the log among others: the first key's name and id, as in a signature line.

@@ -25,6 +25,7 @@ mod node;
 mod output;
 mod pins;
 mod point;
+mod policies;
 mod receipts;
 mod recorder_metrics;
 mod recorders;
@@ -37,6 +38,7 @@ mod table;
 mod topics;
 mod ui;
 mod when;
+mod witnesses;
 
 use std::process::ExitCode;
 

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use stele_ledger::{Ledger, LedgerError, LogInfo, ReadError, Reader};
 use stele_merkle::tile::{TileKind, TilePath};
 use stele_merkle::{Hash, LeafIndex, OpenedCheckpoint, TlogProof, TreeSize};
-use stele_server::api::{self, ConsistencyProof, RecordEvent};
+use stele_server::api::{self, ConsistencyProof, RecordEvent, Witnessing};
 use stele_store::{DiskStore, StoreError};
 
 use crate::app::{App, ConnectArgs};
 use crate::client::{Client, Query};
 use crate::data_dir::DataDir;
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::keys::LogKeys;
 use crate::receipts;
 
@@ -75,10 +75,27 @@ impl LogView {
         }
     }
 
-    /// The newest checkpoint, a signed note.
+    /// The log's own newest checkpoint, and how it stands with its witnesses. A log with a witness
+    /// policy publishes only what its witnesses have cosigned, which may be older.
     ///
     /// # Errors
     /// When it can't be read.
+    pub(crate) async fn newest(&self) -> Result<(String, Option<Witnessing>), CliError> {
+        if let Self::Server(client) = self {
+            match client.json::<api::LogInfo>("v1/log", &Query::new()).await {
+                Ok(info) => return Ok((info.checkpoint, info.witnessing)),
+                // Without a token there is only what is public.
+                Err(error) if error.exit() == Exit::Denied => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((self.checkpoint_note().await?, None))
+    }
+
+    /// The published checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// When it can't be read, or none is published yet.
     pub(crate) async fn checkpoint_note(&self) -> Result<String, CliError> {
         match self {
             Self::Server(client) => {
@@ -196,12 +213,18 @@ impl Directory {
         let own = LogKeys::from_texts(&info.keys)?;
         let keys = if pinned.is_empty() { &own } else { &pinned };
         let reader = Ledger::open_read_only(store, &keys.verifier()).map_err(ledger_error)?;
+        reader.take_stored_cosigned(&keys.verifier());
         Ok(Self { reader, pinned, own })
     }
 
     /// What reads the records.
     pub(crate) const fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// The cosigned checkpoint that lies beside the records, a signed note.
+    pub(crate) fn cosigned_note(&self) -> Option<String> {
+        self.reader.cosigned_checkpoint().map(|checkpoint| checkpoint.note.clone())
     }
 
     fn checkpoint_note(&self) -> Result<String, CliError> {
@@ -213,11 +236,9 @@ impl Directory {
     }
 
     fn proof(&self, index: u64) -> Result<TlogProof, CliError> {
-        let checkpoint = self.reader.signed_checkpoint();
-        let checkpoint =
-            checkpoint.filter(|c| c.size.contains(LeafIndex(index))).ok_or_else(|| {
-                CliError::not_found(format!("record {index} is not under a signed checkpoint"))
-            })?;
+        let checkpoint = self.reader.checkpoint_over(LeafIndex(index)).ok_or_else(|| {
+            CliError::not_found(format!("record {index} is not under a signed checkpoint"))
+        })?;
         let hashes =
             self.reader.inclusion_proof(LeafIndex(index), checkpoint.size).map_err(read_error)?;
         Ok(TlogProof {

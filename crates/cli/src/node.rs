@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use stele_ledger::cosigning::Cosigning;
 use stele_ledger::{Ledger, LedgerOptions};
+use stele_merkle::Policy;
 use stele_server::{MeteredStore, ServeError, Server, ServerOptions, ServerParts};
 use stele_source::load_or_make_key;
 use stele_state::State;
@@ -22,6 +24,7 @@ use crate::data_dir::{DataDir, DirLock};
 use crate::error::CliError;
 use crate::keys::LogKeys;
 use crate::log_view::{ledger_error, store_error};
+use crate::witnesses::Witnesses;
 
 /// An open data directory.
 pub(crate) struct Node {
@@ -29,6 +32,7 @@ pub(crate) struct Node {
     lock: DirLock,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
+    cosigning: Option<Arc<Cosigning>>,
     registry: Registry,
 }
 
@@ -47,6 +51,8 @@ pub(crate) struct Serving {
     /// Given back when everything else has ended.
     _lock: DirLock,
     ledger: Ledger,
+    /// Asked for as long as the API is up.
+    _witnesses: Option<Witnesses>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), ServeError>>,
 }
@@ -67,7 +73,7 @@ impl Node {
         let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::open(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok(Self { dir: dir.clone(), lock, clock, ledger, registry })
+        Ok(Self { dir: dir.clone(), lock, clock, ledger, cosigning: None, registry })
     }
 
     /// Opens the ledger in `dir`, or makes one there; says which.
@@ -84,7 +90,7 @@ impl Node {
         let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::create(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok((Self { dir: dir.clone(), lock, clock, ledger, registry }, true))
+        Ok((Self { dir: dir.clone(), lock, clock, ledger, cosigning: None, registry }, true))
     }
 
     /// Closes the ledger: what was taken in is durable and signed for.
@@ -98,6 +104,18 @@ impl Node {
     /// The ledger.
     pub(crate) const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Follows a witness policy: once the API is up, witnesses are asked, and what is served as the
+    /// checkpoint is the newest that meets the policy.
+    ///
+    /// # Errors
+    /// When the policy is not for this log, or a witness in it can't be asked.
+    pub(crate) fn follow(&mut self, policy: Policy) -> Result<(), CliError> {
+        let cosigning = Cosigning::new(&self.ledger, policy)
+            .map_err(|e| CliError::usage(format!("witness policy: {e}")))?;
+        self.cosigning = Some(Arc::new(cosigning));
+        Ok(())
     }
 
     /// Where everything in this process registers its metrics.
@@ -120,10 +138,13 @@ impl Node {
                 .hint("it holds nothing that is not in the log: `stele state rebuild --data DIR`")
         })?;
         let append_key = load_or_make_key(&self.dir.append_key()).map_err(CliError::failed)?;
+        let asking = self.cosigning.as_ref().map(|c| Witnesses::start(&self.ledger, c));
+        let witnesses = asking.transpose()?;
         let parts = ServerParts {
             ledger: self.ledger.clone(),
             state,
             clock: self.clock,
+            cosigning: self.cosigning,
             tokens: self.dir.tokens()?,
             append_key: Some(append_key),
             registry: self.registry,
@@ -135,7 +156,15 @@ impl Node {
         };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(Server::new(parts).serve(listener, stopped));
-        Ok(Serving { address, dir: self.dir, _lock: self.lock, ledger: self.ledger, stop, task })
+        Ok(Serving {
+            address,
+            dir: self.dir,
+            _lock: self.lock,
+            ledger: self.ledger,
+            _witnesses: witnesses,
+            stop,
+            task,
+        })
     }
 
     /// Serves on a free port of the loopback interface, for this process alone.

@@ -16,6 +16,11 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "time", about: "How to name a point in time", text: TIME },
     Topic { name: "output", about: "Output formats and where things are written", text: OUTPUT },
     Topic { name: "exit-codes", about: "What the exit codes mean", text: EXIT_CODES },
+    Topic {
+        name: "witnesses",
+        about: "Witnesses, and the policies that name them",
+        text: WITNESSES,
+    },
     Topic { name: "environment", about: "Variables, files and their order", text: ENVIRONMENT },
 ];
 
@@ -79,6 +84,31 @@ Exit codes
   5    verification failed: evidence of tampering, decay or a fork; used for nothing else
   6    the answer touches a gap: the recorder was blind, so the answer may be incomplete
   130  stopped by Ctrl-C";
+
+const WITNESSES: &str = "\
+Witnesses, and the policies that name them
+
+A log's key alone does not keep its owner from showing different people different histories. A
+witness is somebody else's program that cosigns a checkpoint only if its tree continues the one it
+cosigned last. A checkpoint that enough witnesses have cosigned is one that everybody sees.
+
+A trust policy (C2SP tlog-policy) is a text file that says whose word is enough:
+
+  log <vkey> [<url>]                      a log it is about; keys as in DIR/keys/log.pub
+  witness <name> <vkey> [<url>]           a witness; `stele witness` prints these lines
+  group <name> all|any|<k> <member>...    enough of these, witnesses or earlier groups
+  quorum <name>|none                      what a checkpoint must have
+
+  stele witness --data DIR --log log.pub            be a witness for a log
+  stele up --witness-policy FILE                    have one's checkpoints cosigned
+  stele verify FILE --policy FILE                   ask for the cosignatures
+
+What is acknowledged when. An append is acknowledged when it is durable and under a checkpoint that
+the log has signed. Witnesses are asked after that, about the newest checkpoint, once a second at
+most; nothing waits for them. The newest checkpoint that has the quorum is what /checkpoint serves,
+and what proofs and exports carry for the records that it covers; newer records are proven with the
+log's own checkpoint until the next one is cosigned. `stele log info` shows how far that is, and
+which witness does not answer. `stele log append --cosigned` waits for it.";
 
 const ENVIRONMENT: &str = "\
 Variables, files and their order

@@ -9,7 +9,6 @@
 //! stretch that was missed or seen late is in a gap record.
 
 mod access;
-mod backoff;
 mod blind;
 mod discovery;
 mod error;

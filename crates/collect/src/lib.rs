@@ -7,7 +7,10 @@
 //!
 //! Invariant: what was missed is in a gap record; nothing is made up to fill a hole.
 
+mod backoff;
 pub mod import;
 pub mod kube;
 pub mod redact;
 mod text;
+
+pub use backoff::Backoff;

@@ -75,11 +75,12 @@ pub fn write(
     let mut indices = indices.to_vec();
     indices.sort_unstable();
     indices.dedup();
-    let last = indices.last().map_or(0, |index| index.0);
-    let checkpoint = reader.signed_checkpoint().ok_or(EvidenceError::NoCheckpoint(last))?;
-    if indices.last().is_some_and(|index| !checkpoint.size.contains(*index)) {
-        return Err(EvidenceError::NoCheckpoint(last));
-    }
+    let last = indices.last().copied().unwrap_or(LeafIndex(0));
+    let checkpoint = match indices.last() {
+        Some(last) => reader.checkpoint_over(*last),
+        None => reader.signed_checkpoint(),
+    };
+    let checkpoint = checkpoint.ok_or(EvidenceError::NoCheckpoint(last.0))?;
     let manifest = Manifest {
         format: FORMAT.to_owned(),
         origin: reader.origin().to_owned(),

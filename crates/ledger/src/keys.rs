@@ -1,35 +1,26 @@
-//! The log's private key: two seeds and the log's name, and the file that holds them.
-//!
-//! ```text
-//! stele-log-key/v1
-//! origin example.org/log
-//! ed25519 <64 hexadecimal digits>
-//! ml-dsa-44 <64 hexadecimal digits>
-//! ```
+//! The log's private key: two seeds and the log's name. Its file is a [`KeyFile`], `stele-log-key/v1`,
+//! whose name is the log's `origin`.
 //!
 //! The file of public keys holds one C2SP vkey a line.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use stele_merkle::{KeyError, LogSigner, LogVerifier, VerifierKey};
 use stele_record::SourceKey;
 use stele_store::random_bytes;
 
-const VERSION_LINE: &str = "stele-log-key/v1";
+use crate::key_file::{KeyFile, Seeds};
 
-/// Longest key file that is read.
-const KEY_FILE_BYTES_MAX: u64 = 4096;
+const FILE: KeyFile = KeyFile { version: "stele-log-key/v1", name: "origin" };
 
 /// Why a key could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogKeyError {
     /// The text is no key file. Nothing is guessed; restore it from a backup.
-    #[error("not a log key: {0}")]
+    #[error("not such a key file: {0}")]
     Malformed(&'static str),
     /// The origin or a seed cannot be used.
     #[error(transparent)]
@@ -96,12 +87,16 @@ impl LogKey {
 
     /// The text of the key file.
     pub fn encode(&self) -> String {
-        format!(
-            "{VERSION_LINE}\norigin {}\ned25519 {}\nml-dsa-44 {}\n",
-            self.origin,
-            hex::encode(self.ed25519),
-            hex::encode(self.ml_dsa_44)
-        )
+        FILE.encode(&self.seeds())
+    }
+
+    fn seeds(&self) -> Seeds {
+        let (name, ed25519, ml_dsa_44) = (self.origin.clone(), self.ed25519, self.ml_dsa_44);
+        Seeds { name, ed25519, ml_dsa_44 }
+    }
+
+    fn of(Seeds { name, ed25519, ml_dsa_44 }: Seeds) -> Result<Self, LogKeyError> {
+        Self::from_seeds(&name, ed25519, ml_dsa_44)
     }
 
     /// Reads the text of a key file.
@@ -109,21 +104,7 @@ impl LogKey {
     /// # Errors
     /// [`LogKeyError::Malformed`] or [`LogKeyError::Key`].
     pub fn parse(text: &str) -> Result<Self, LogKeyError> {
-        let mut lines = text.lines();
-        if lines.next() != Some(VERSION_LINE) {
-            return Err(LogKeyError::Malformed("the first line is not stele-log-key/v1"));
-        }
-        let mut field = |name: &'static str, fault: &'static str| {
-            let value = lines.next().and_then(|l| l.strip_prefix(name)?.strip_prefix(' '));
-            value.ok_or(LogKeyError::Malformed(fault))
-        };
-        let origin = field("origin", "the second line is not `origin NAME`")?;
-        let ed25519 = seed(field("ed25519", "the third line is not `ed25519 SEED`")?)?;
-        let ml_dsa_44 = seed(field("ml-dsa-44", "the fourth line is not `ml-dsa-44 SEED`")?)?;
-        if lines.next().is_some() {
-            return Err(LogKeyError::Malformed("lines follow after the fourth"));
-        }
-        Self::from_seeds(origin, ed25519, ml_dsa_44)
+        Self::of(FILE.parse(text)?)
     }
 
     /// Reads a key file.
@@ -131,12 +112,7 @@ impl LogKey {
     /// # Errors
     /// [`LogKeyError::Io`] if it cannot be read, else as [`LogKey::parse`].
     pub fn load(path: &Path) -> Result<Self, LogKeyError> {
-        let io = |error| LogKeyError::Io { path: path.to_owned(), error };
-        let mut text = String::new();
-        let file = File::open(path).map_err(io)?;
-        io::Read::read_to_string(&mut io::Read::take(file, KEY_FILE_BYTES_MAX), &mut text)
-            .map_err(io)?;
-        Self::parse(&text)
+        Self::of(FILE.load(path)?)
     }
 
     /// Writes a key file that only its owner can read. An existing file is never replaced.
@@ -144,10 +120,7 @@ impl LogKey {
     /// # Errors
     /// [`LogKeyError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), LogKeyError> {
-        let io = |error| LogKeyError::Io { path: path.to_owned(), error };
-        let mut file =
-            File::options().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-        file.write_all(self.encode().as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+        FILE.save(&self.seeds(), path)
     }
 
     /// The public keys, one vkey a line: what somebody needs to check this log.
@@ -164,13 +137,6 @@ impl fmt::Debug for LogKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LogKey({})", self.origin)
     }
-}
-
-fn seed(digits: &str) -> Result<[u8; 32], LogKeyError> {
-    let mut seed = [0; 32];
-    hex::decode_to_slice(digits, &mut seed)
-        .map_err(|_| LogKeyError::Malformed("a seed is not 64 hexadecimal digits"))?;
-    Ok(seed)
 }
 
 /// Reads a file of public keys: one vkey a line; empty lines and lines that start with `#` are

@@ -11,12 +11,14 @@
 mod append;
 mod batch;
 mod cache;
+pub mod cosigning;
 mod error;
 pub mod evidence;
 mod format;
 mod fsck;
 mod info;
 pub mod invariant;
+mod key_file;
 mod keys;
 mod ledger;
 mod ledger_core;
@@ -32,6 +34,7 @@ mod tables;
 mod tail;
 mod tree;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use append::{IndexRun, Receipt};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use stele_merkle::{Hash, LeafIndex, TreeSize};
+use stele_merkle::{Hash, LeafIndex, LogVerifier, TreeSize};
 use stele_record::{Boot, LedgerTime, Seq, SourceId};
 use stele_store::{ObjectName, Store, StoreError};
 
@@ -61,6 +61,7 @@ pub(crate) struct Shared {
     origin: String,
     size: AtomicU64,
     checkpoint: RwLock<Option<Arc<SignedCheckpoint>>>,
+    cosigned: RwLock<Option<Arc<SignedCheckpoint>>>,
     tree: RwLock<Tree>,
     objects: RwLock<Objects>,
     streams: RwLock<Streams>,
@@ -92,6 +93,7 @@ impl Reader {
                 origin,
                 size: AtomicU64::new(0),
                 checkpoint: RwLock::default(),
+                cosigned: RwLock::default(),
                 tree: RwLock::default(),
                 objects: RwLock::new(Objects::new(log_info)),
                 streams: RwLock::default(),
@@ -117,6 +119,33 @@ impl Reader {
     /// read only has the one that was found beside it, if it verifies.
     pub fn signed_checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
         read(&self.shared.checkpoint).clone()
+    }
+
+    /// The newest checkpoint that is known to be cosigned by witnesses; never larger than the latest
+    /// signed one. Whoever relies on it checks the cosignatures against a policy.
+    pub fn cosigned_checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        read(&self.shared.cosigned).clone()
+    }
+
+    /// The checkpoint to prove records up to `last` with: the cosigned one if it covers them, since it
+    /// says more, else the latest signed one that does.
+    pub fn checkpoint_over(&self, last: LeafIndex) -> Option<Arc<SignedCheckpoint>> {
+        let covers = |checkpoint: &Arc<SignedCheckpoint>| checkpoint.size.contains(last);
+        self.cosigned_checkpoint()
+            .filter(covers)
+            .or_else(|| self.signed_checkpoint().filter(covers))
+    }
+
+    /// Takes the cosigned checkpoint that lies beside the log, if these keys of the log signed it. An
+    /// open ledger does this by itself when it follows a policy.
+    pub fn take_stored_cosigned(&self, log: &LogVerifier) {
+        if let Some(checkpoint) = crate::cosigning::stored(self, log) {
+            self.set_cosigned(Arc::new(checkpoint));
+        }
+    }
+
+    pub(crate) fn set_cosigned(&self, checkpoint: Arc<SignedCheckpoint>) {
+        *write(&self.shared.cosigned) = Some(checkpoint);
     }
 
     /// Where a source stands.

@@ -59,6 +59,20 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Malformed`].
     pub fn parse(body: &str) -> Result<Self, CheckpointError> {
+        let checkpoint = Self::parse_form(body)?;
+        if checkpoint.is_possible() {
+            Ok(checkpoint)
+        } else {
+            Err(CheckpointError::Malformed { what: "its root is not that of the empty tree" })
+        }
+    }
+
+    /// The same, but whether such a tree is [possible](Self::is_possible) is left to the caller: a
+    /// witness tells the two faults apart.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`].
+    pub fn parse_form(body: &str) -> Result<Self, CheckpointError> {
         let wrong = |what| CheckpointError::Malformed { what };
         let lines = body.strip_suffix('\n').ok_or(wrong("its last line does not end"))?;
         let mut lines = lines.split('\n');
@@ -69,10 +83,12 @@ impl Checkpoint {
         if lines.any(str::is_empty) {
             return Err(wrong("it has an empty line"));
         }
-        if size == 0 && root != EMPTY_ROOT {
-            return Err(wrong("its root is not that of the empty tree"));
-        }
         Ok(Self { origin: origin.to_owned(), size: TreeSize(size), root })
+    }
+
+    /// Whether there can be such a tree: one without leaves has one root only.
+    pub fn is_possible(&self) -> bool {
+        self.size != TreeSize::EMPTY || self.root == EMPTY_ROOT
     }
 }
 
@@ -92,7 +108,7 @@ pub(crate) fn split_timed(bytes: &[u8]) -> Option<(u64, &[u8])> {
 /// The bytes that a timed signature of `key` over the checkpoint `text` at `time` is made for;
 /// none if the text is no checkpoint, or its origin is too long to be cosigned.
 pub(crate) fn timed_message(key: &VerifierKey, time: u64, text: &str) -> Option<Vec<u8>> {
-    let checkpoint = Checkpoint::parse(text).ok()?;
+    let checkpoint = Checkpoint::parse_form(text).ok()?;
     match key.algorithm() {
         Algorithm::Ed25519 => None,
         Algorithm::Ed25519Cosignature => {

@@ -1,5 +1,6 @@
-//! The Merkle log of C2SP: hashes, proofs, tiles, signed notes, checkpoints, cosignatures and
-//! `.tlog-proof` files. Together with the crate `record` this is all that an auditor must believe.
+//! The Merkle log of C2SP: hashes, proofs, tiles, signed notes, checkpoints, cosignatures, trust
+//! policies, the messages of witnesses, and `.tlog-proof` files. Together with the crate `record` this
+//! is all that an auditor must believe.
 //!
 //! What this crate is not: it knows no clock, no file, no network, and not what a record means.
 //! Where hashes are kept is the caller's matter, behind [`Subtrees`].
@@ -13,10 +14,12 @@ mod hash;
 mod key;
 mod memory;
 pub mod note;
+pub mod policy;
 pub mod proof_file;
 pub mod tile;
 mod tree;
 mod verify;
+pub mod witness;
 
 pub use checkpoint::{
     Checkpoint, CheckpointError, LogSigner, LogVerifier, OpenedCheckpoint, SignError,
@@ -26,6 +29,7 @@ pub use hash::{EMPTY_ROOT, HASH_BYTES, Hash, HashError, leaf_hash, node_hash};
 pub use key::{Algorithm, KEY_NAME_BYTES_MAX, KeyError, KeyId, SigningKey, VerifierKey};
 pub use memory::{MemoryTree, NoSuchNode};
 pub use note::{Note, NoteError, Signature, Verified};
+pub use policy::{Policy, PolicyError, Verdict};
 pub use proof_file::{ProofFileError, TlogProof};
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,

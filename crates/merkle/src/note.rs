@@ -114,6 +114,14 @@ impl Signature {
         Ok(Self { name: name.to_owned(), id, bytes: bytes.to_vec() })
     }
 
+    /// Parses lines of signatures that are parted by newlines.
+    pub(crate) fn parse_lines(lines: &str) -> Result<Vec<Self>, NoteError> {
+        if lines.split('\n').nth(SIGNATURE_LINES_MAX).is_some() {
+            return Err(NoteError::TooManyLines);
+        }
+        lines.split('\n').map(Self::parse).collect()
+    }
+
     /// Name of the key that is said to have signed.
     pub fn name(&self) -> &str {
         &self.name
@@ -129,7 +137,8 @@ impl Signature {
         &self.bytes
     }
 
-    fn is_by(&self, key: &VerifierKey) -> bool {
+    /// Whether the line says to be by this key.
+    pub fn is_by(&self, key: &VerifierKey) -> bool {
         self.id == key.id() && self.name == key.name()
     }
 }
@@ -194,11 +203,26 @@ impl Note {
         let lines = lines
             .strip_suffix('\n')
             .ok_or(NoteError::malformed("no signature line, or the last one does not end"))?;
-        if lines.split('\n').nth(SIGNATURE_LINES_MAX).is_some() {
-            return Err(NoteError::TooManyLines);
-        }
-        let signatures = lines.split('\n').map(Signature::parse).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), signatures })
+        Ok(Self { text: text.to_owned(), signatures: Signature::parse_lines(lines)? })
+    }
+
+    /// The same text with one more line of signatures.
+    ///
+    /// # Errors
+    /// [`NoteError::TooManyLines`] or [`NoteError::TooLong`].
+    pub fn with(&self, signature: Signature) -> Result<Self, NoteError> {
+        let signatures = self.signatures.iter().cloned().chain([signature]).collect();
+        Self::new(self.text.clone(), signatures)
+    }
+
+    /// The same text with only the lines by one of `keys`, one for each key and in their order: what
+    /// has been checked, once [`Note::verify`] has accepted it with the same keys.
+    ///
+    /// # Errors
+    /// [`NoteError::Malformed`] if there is no such line.
+    pub fn only_by(&self, keys: &[VerifierKey]) -> Result<Self, NoteError> {
+        let line = |key| self.signatures.iter().find(|line| line.is_by(key)).cloned();
+        Self::new(self.text.clone(), keys.iter().filter_map(line).collect())
     }
 
     /// The signed text, with its last newline.

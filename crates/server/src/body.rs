@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_WAIT_MAX, REFUSED_BODY_BYTES_MAX};
+use crate::limits::{BODY_WAIT_MAX, REFUSED_BODY_BYTES_MAX};
 
 /// Unit in which the room for bodies is counted.
 const ROOM_BYTES: usize = 1024;
@@ -17,12 +17,6 @@ const ROOM_BYTES: usize = 1024;
 /// The room for all bodies together.
 #[derive(Debug)]
 pub(crate) struct BodyRoom(Semaphore);
-
-impl Default for BodyRoom {
-    fn default() -> Self {
-        Self(Semaphore::new(BODIES_IN_FLIGHT_BYTES_MAX / ROOM_BYTES))
-    }
-}
 
 /// A body, and the room it takes until it is dropped.
 #[derive(Debug)]
@@ -32,6 +26,11 @@ pub(crate) struct RoomyBody<'a> {
 }
 
 impl BodyRoom {
+    /// Room for this many bytes.
+    pub(crate) fn of(bytes: usize) -> Self {
+        Self(Semaphore::new(bytes / ROOM_BYTES))
+    }
+
     /// Bytes that may still come before requests have to wait.
     pub(crate) fn free_bytes(&self) -> usize {
         self.0.available_permits() * ROOM_BYTES

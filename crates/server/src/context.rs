@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stele_ledger::Ledger;
+use stele_ledger::cosigning::Cosigning;
 use stele_store::Clock;
 use tokio::sync::{Semaphore, watch};
 
@@ -19,6 +20,7 @@ pub(crate) struct Context {
     pub(crate) ledger: Ledger,
     pub(crate) views: Views,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cosigning: Option<Arc<Cosigning>>,
     pub(crate) tokens: Tokens,
     pub(crate) appender: Option<Appender>,
     pub(crate) public_tiles: bool,

@@ -4,8 +4,8 @@
 //! hands over an open ledger, a state and the tokens. It decides nothing about truth either: what
 //! it answers comes from the ledger and from the views, with the place in the log it stands at.
 //!
-//! Invariants: without a token only health, the OpenAPI document and, where they are public,
-//! checkpoint and tiles are answered; every queue, body and wait has a limit named in [`limits`];
+//! Invariants: without a token a ledger's server answers only health, the OpenAPI document and, where
+//! they are public, checkpoint and tiles; every queue, body and wait has a limit named in [`limits`];
 //! an answer about state carries the gaps that it touches.
 
 pub mod api;
@@ -26,11 +26,15 @@ mod params;
 mod points;
 mod routes;
 mod server;
+mod serving;
 mod signal;
 mod views;
+mod witness;
 
 pub use auth::{AuthError, Scope, Token, TokenEntry, TokenFile, Tokens};
 pub use error::{ApiError, ErrorBody, ErrorKind};
 pub use metered::MeteredStore;
 pub use routes::{openapi, record_event};
-pub use server::{ServeError, Server, ServerOptions, ServerParts};
+pub use server::{Server, ServerOptions, ServerParts};
+pub use serving::ServeError;
+pub use witness::WitnessServer;

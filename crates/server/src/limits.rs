@@ -98,3 +98,9 @@ pub const FOLD_LAG_READY_MAX: u64 = 65_536;
 
 /// How long running requests may take to end once the server was told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Body bytes of all running requests to a witness together.
+pub const WITNESS_BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Requests that a witness decides at once; each takes a thread.
+pub const WITNESS_REQUESTS_AT_ONCE_MAX: usize = 32;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use stele_ledger::cosigning::Cosigning;
 
 use crate::error::ErrorKind;
 
@@ -49,6 +50,81 @@ struct InvariantId {
     id: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessName {
+    witness: String,
+}
+
+/// Answered requests, of any server of this program.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Requests(Family<RequestLabels, Counter>);
+
+impl Requests {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("stele_http_requests", "Answered requests", self.0.clone());
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn count(&self, labels: &RequestLabels) {
+        self.0.get_or_create(labels).inc();
+    }
+}
+
+/// Names the program's version.
+pub(crate) fn register_build(registry: &mut Registry) {
+    let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("stele_build", "Version of the program", build);
+}
+
+/// How it stands with the witnesses of a policy; without one there are no such series.
+#[derive(Debug, Default)]
+struct WitnessMetrics {
+    log_size: Gauge,
+    size: Family<WitnessName, Gauge>,
+    age: Family<WitnessName, Gauge<f64, AtomicU64>>,
+    failures: Family<WitnessName, Gauge>,
+}
+
+impl WitnessMetrics {
+    fn register(&self, r: &mut Registry) {
+        r.register(
+            "stele_log_cosigned_size",
+            "Records under the newest checkpoint that meets the witness policy",
+            self.log_size.clone(),
+        );
+        r.register(
+            "stele_witness_cosigned_size",
+            "Records under the largest checkpoint that the witness has cosigned",
+            self.size.clone(),
+        );
+        r.register(
+            "stele_witness_cosignature_age_seconds",
+            "Age of the witness's newest cosignature",
+            self.age.clone(),
+        );
+        r.register(
+            "stele_witness_failures",
+            "Failures since the witness has cosigned last",
+            self.failures.clone(),
+        );
+    }
+
+    fn show(&self, cosigning: &Cosigning, now_s: u64) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let published = cosigning.checkpoint().map_or(0, |checkpoint| checkpoint.size.0);
+        self.log_size.set(gauge(published));
+        for (witness, status) in cosigning.policy().witnesses().iter().zip(cosigning.statuses()) {
+            let name = WitnessName { witness: witness.name.clone() };
+            self.size.get_or_create(&name).set(gauge(status.cosigned_size));
+            self.failures.get_or_create(&name).set(gauge(status.failures));
+            if status.cosigned_at_s > 0 {
+                let age = now_s.saturating_sub(status.cosigned_at_s);
+                self.age.get_or_create(&name).set(age as f64);
+            }
+        }
+    }
+}
+
 /// The server's own metrics, and the registry they are in.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
@@ -61,7 +137,8 @@ pub(crate) struct Metrics {
     pub(crate) bodies_free: Gauge,
     query_duration: Family<Query, Histogram>,
     invariants: Family<InvariantId, Counter>,
-    requests: Family<RequestLabels, Counter>,
+    pub(crate) requests: Requests,
+    witnesses: WitnessMetrics,
     pub(crate) watchers: Gauge,
     pub(crate) slow_watchers: Counter,
 }
@@ -91,7 +168,8 @@ impl Metrics {
             bodies_free: Gauge::default(),
             query_duration: Family::new_with_constructor(seconds),
             invariants: Family::default(),
-            requests: Family::default(),
+            requests: Requests::default(),
+            witnesses: WitnessMetrics::default(),
             watchers: Gauge::default(),
             slow_watchers: Counter::default(),
         };
@@ -102,8 +180,7 @@ impl Metrics {
 
     fn register(&self, registry: &mut Registry) {
         let r = registry;
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        r.register("stele_build", "Version of the program", build);
+        register_build(r);
         r.register("stele_log_tree_size", "Records under a checkpoint", self.tree_size.clone());
         r.register(
             "stele_log_checkpoint_age_seconds",
@@ -145,7 +222,8 @@ impl Metrics {
             "Broken invariants since the start; anything but 0 is a fault of the program",
             self.invariants.clone(),
         );
-        r.register("stele_http_requests", "Answered requests", self.requests.clone());
+        self.requests.register(r);
+        self.witnesses.register(r);
         r.register("stele_watch_subscribers", "Running subscriptions", self.watchers.clone());
         r.register(
             "stele_watch_slow_readers",
@@ -165,9 +243,9 @@ impl Metrics {
         self.query_duration.get_or_create(&Query { query }).observe(took.as_secs_f64());
     }
 
-    /// Counts an answered request.
-    pub(crate) fn request(&self, labels: &RequestLabels) {
-        self.requests.get_or_create(labels).inc();
+    /// Shows how it stands with the witnesses of a policy.
+    pub(crate) fn witnesses(&self, cosigning: &Cosigning, now_s: u64) {
+        self.witnesses.show(cosigning, now_s);
     }
 
     /// Shows how often an invariant was broken.

@@ -1,16 +1,15 @@
 //! The server: its parts, its life, and what stands around every route.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method as HttpMethod, header};
+use axum::extract::{Request, State};
+use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
+use axum::response::Response;
 use prometheus_client::registry::Registry;
 use stele_ledger::Ledger;
+use stele_ledger::cosigning::Cosigning;
 use stele_record::SourceKey;
 use stele_store::Clock;
 use tokio::net::TcpListener;
@@ -23,10 +22,10 @@ use crate::auth::{Access, Scope, Tokens};
 use crate::body::BodyRoom;
 use crate::context::{App, Context, semaphores};
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::DRAIN_MAX;
-use crate::metrics::{Method, Metrics, RequestLabels};
+use crate::limits::{BODIES_IN_FLIGHT_BYTES_MAX, DRAIN_MAX};
+use crate::metrics::Metrics;
 use crate::routes;
-use crate::signal;
+use crate::serving::{self, Caller, Observer, ServeError};
 use crate::views::Views;
 
 /// What a server is made of.
@@ -37,6 +36,9 @@ pub struct ServerParts {
     pub state: stele_state::State,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The witnesses of the ledger, if it has a policy: then the checkpoint that is served is the
+    /// newest one that meets it.
+    pub cosigning: Option<Arc<Cosigning>>,
     /// Who may do what.
     pub tokens: Tokens,
     /// Key of the source that records events appended over HTTP; without one they are refused.
@@ -59,21 +61,6 @@ pub struct ServerOptions {
     pub append_name: String,
 }
 
-/// Why a server can't serve.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The listener is reachable from other machines. Bind to loopback, or allow plain text.
-    #[error("{address} is not a loopback address, and the server speaks plain HTTP only")]
-    Plaintext {
-        /// Where the listener is bound.
-        address: SocketAddr,
-    },
-    /// The listener failed. Bind again.
-    #[error("the listener failed")]
-    Listener(#[from] std::io::Error),
-}
-
 /// A server that does not serve yet.
 pub struct Server {
     parts: ServerParts,
@@ -93,44 +80,20 @@ impl Server {
     pub async fn serve(
         self,
         listener: TcpListener,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
-        let address = listener.local_addr()?;
-        let loopback = address.ip().is_loopback();
-        if !loopback && !self.parts.options.allow_plaintext {
-            return Err(ServeError::Plaintext { address });
-        }
+        let loopback = serving::check_address(&listener, self.parts.options.allow_plaintext)?;
         let (stop, stopped) = watch::channel(false);
         let (stop_sources, sources_stopped) = watch::channel(false);
         let (context, tasks) = self.start(loopback, &stopped, &sources_stopped);
-        let graceful = {
-            let mut stopped = stopped.clone();
-            async move { signal::stopped(&mut stopped).await }
-        };
-        let router = router(context.clone());
-        let mut serving = tokio::spawn(
-            axum::serve(listener, router).with_graceful_shutdown(graceful).into_future(),
-        );
-        tracing::info!(%address, public_tiles = context.public_tiles, "serving");
-        let ended = tokio::select! {
-            () = signal::stopped(&mut shutdown) => None,
-            ended = &mut serving => Some(ended),
-        };
-        stop.send_replace(true);
-        if ended.is_none() && timeout(DRAIN_MAX, &mut serving).await.is_err() {
-            tracing::warn!("requests were still running when the time to drain was over");
-            serving.abort();
-        }
+        let served = serving::serve(listener, router(context), shutdown, &stop).await;
         stop_sources.send_replace(true);
         for task in tasks {
             if timeout(DRAIN_MAX, task).await.is_err() {
                 tracing::warn!("a task did not end in time");
             }
         }
-        match ended {
-            Some(Ok(result)) => Ok(result?),
-            _ => Ok(()),
-        }
+        served
     }
 
     fn start(
@@ -139,7 +102,7 @@ impl Server {
         stopped: &watch::Receiver<bool>,
         sources_stopped: &watch::Receiver<bool>,
     ) -> (App, Vec<JoinHandle<()>>) {
-        let ServerParts { ledger, state, clock, tokens, append_key, registry, options } =
+        let ServerParts { ledger, state, clock, cosigning, tokens, append_key, registry, options } =
             self.parts;
         let metrics = Arc::new(Metrics::new(registry));
         let (views, folding) = Views::start(ledger.clone(), state, stopped.clone());
@@ -156,11 +119,12 @@ impl Server {
             ledger,
             views,
             clock,
+            cosigning,
             tokens,
             appender,
             public_tiles: loopback || options.public_tiles,
             metrics,
-            bodies: BodyRoom::default(),
+            bodies: BodyRoom::of(BODIES_IN_FLIGHT_BYTES_MAX),
             exports,
             watchers,
             stop: stopped.clone(),
@@ -181,6 +145,8 @@ fn router(context: App) -> Router {
     } else {
         guard(Scope::Read, routes.tiles.into())
     };
+    let observer =
+        Observer { clock: Arc::clone(&context.clock), requests: context.metrics.requests.clone() };
     Router::new()
         .merge(tiles)
         .merge(Router::from(routes.open))
@@ -188,16 +154,10 @@ fn router(context: App) -> Router {
         .merge(guard(Scope::Append, routes.append.into()))
         .merge(guard(Scope::Deliver, routes.deliver.into()))
         .fallback(async || ApiError::not_found("no such route").hint("see /openapi.json"))
-        .method_not_allowed_fallback(async || {
-            ApiError::new(ErrorKind::MethodNotAllowed, "the route does not take this method")
-        })
-        .layer(from_fn_with_state(context.clone(), observe))
+        .method_not_allowed_fallback(serving::method_not_allowed)
+        .layer(from_fn_with_state(observer, serving::observe))
         .with_state(context)
 }
-
-/// Name of the token that a request came with, on its way to the log.
-#[derive(Clone)]
-struct Caller(String);
 
 /// Lets a request through if its token is good for the scope.
 async fn authorise(
@@ -229,33 +189,4 @@ fn access(tokens: &Tokens, request: &Request) -> Result<Access, ApiError> {
         .find(token.trim())
         .cloned()
         .ok_or_else(|| ApiError::new(ErrorKind::Unauthenticated, "the token is not known"))
-}
-
-/// Logs and counts every request, and turns a panic into an answer. The log names route, status
-/// and duration: no query, no header, no body.
-async fn observe(State(context): State<App>, request: Request, next: Next) -> Response {
-    let begin = context.clock.monotonic();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let response = match std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(mut response) => {
-            let nosniff = HeaderValue::from_static("nosniff");
-            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-            response
-        }
-        Err(_) => ApiError::internal("a handler panicked").into_response(),
-    };
-    let took = context.clock.monotonic().saturating_sub(begin);
-    let status = response.status().as_u16();
-    let caller = response.extensions().get::<Caller>().map_or("", |Caller(name)| name);
-    let duration_us = took.as_micros() as u64;
-    tracing::info!(%method, route, status, duration_us, caller, "request");
-    let method = match method {
-        HttpMethod::GET => Method::Get,
-        HttpMethod::POST => Method::Post,
-        _ => Method::Other,
-    };
-    context.metrics.request(&RequestLabels { route: route.to_owned(), method, status });
-    response
 }

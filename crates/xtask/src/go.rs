@@ -56,6 +56,10 @@ pub const KWOK: GoModule =
 /// A verifier of the log on top of Go's own checksum database code.
 pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-check", ".")] };
 
+/// A verifier of notes, a witness and a log, all of other people's code.
+pub const WITNESS: GoModule =
+    GoModule { name: "witness", programs: &[("stele-witness-check", ".")] };
+
 impl GoModule {
     /// For tests: the folder with the programs, or `None` where there is no Go to build them, as
     /// [`crate::testbed::Testbed::for_test`] has it.

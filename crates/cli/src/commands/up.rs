@@ -13,6 +13,7 @@ use crate::delivery::ToLedger;
 use crate::error::{CliError, Outcome};
 use crate::logging;
 use crate::node::{Node, ServeOptions, Serving};
+use crate::policies;
 use crate::recorders::{self, Recorders};
 use crate::signals;
 use crate::when::grouped;
@@ -23,9 +24,13 @@ use crate::when::grouped;
   stele up
   stele up --data /var/lib/stele --kubeconfig admin.conf --context prod --context staging
   stele up --no-record --listen 127.0.0.1:0
+  stele up --witness-policy witnesses.policy
 
 At the first start a data directory, the log's key, a token and a context of the user's
-configuration are made, so that every other command finds them without flags.")]
+configuration are made, so that every other command finds them without flags.
+
+With a witness policy, the checkpoint that is served to everybody is the newest one that meets it.
+Recording never waits for witnesses: what is acknowledged is durable and signed by the log.")]
 pub(crate) struct UpArgs {
     /// Data directory; default is $XDG_DATA_HOME/stele
     #[arg(long, env = "STELE_DATA", value_name = "DIR", hide_env_values = true)]
@@ -36,6 +41,9 @@ pub(crate) struct UpArgs {
     /// Serve without TLS on an address that other machines can reach
     #[arg(long)]
     allow_plaintext: bool,
+    /// Trust policy (C2SP tlog-policy) with the witnesses that are asked to cosign each checkpoint
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
     /// Name of the context to write to the user's configuration
     #[arg(long, value_name = "NAME", default_value = "default")]
     save_context: String,
@@ -61,14 +69,17 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
     } else {
         args.record.with_settings(&settings).clusters().await?
     };
-    let listener = TcpListener::bind(listen).await.map_err(|e| {
-        CliError::failed(format!("cannot listen on {listen}: {e}"))
-            .hint("choose another port with --listen, or 0 for a free one")
-    })?;
+    let policy = args.witness_policy.as_ref().or(settings.witness_policy.as_ref());
+    let policy = policy.map(|path| policies::read(path)).transpose()?;
+    let listener = bind(listen).await?;
     app.ui.line(&format!("stele {}", env!("CARGO_PKG_VERSION")))?;
     let dir = DataDir::new(app.data_dir(args.data.as_deref())?);
     let (mut node, created) = Node::open_or_create(app, &dir)?;
     announce_log(app, &dir, &node, created)?;
+    if let Some(policy) = policy {
+        app.ui.line(&format!("policy   quorum {}", policy.quorum_text()))?;
+        node.follow(policy)?;
+    }
     let delivery = ToLedger::new(node.ledger().clone());
     let place = |name: &str| dir.source(name);
     let recorders =
@@ -84,6 +95,17 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
     serving.stop().await?;
     app.ui.note("Stopped; everything that was recorded is signed for.");
     outcome
+}
+
+/// A listener at this address.
+///
+/// # Errors
+/// When the address is taken or not allowed.
+pub(crate) async fn bind(listen: SocketAddr) -> Result<TcpListener, CliError> {
+    TcpListener::bind(listen).await.map_err(|e| {
+        CliError::failed(format!("cannot listen on {listen}: {e}"))
+            .hint("choose another port with --listen, or 0 for a free one")
+    })
 }
 
 async fn until_stopped(

@@ -17,7 +17,9 @@ fn the_default_file_is_valid_and_names_every_key() {
         .collect();
     let config = Config::parse(&all).unwrap();
     let shown = toml::to_string(&config).unwrap();
-    for key in ["server", "key", "token-file", "namespace", "cluster", "data", "listen"] {
+    for key in
+        ["server", "key", "token-file", "namespace", "cluster", "data", "listen", "witness-policy"]
+    {
         assert!(shown.contains(&format!("{key} = ")), "{key} is missing");
     }
 }

@@ -11,3 +11,4 @@ mod kill;
 mod live;
 mod other_verifier;
 mod pod_mapping;
+mod witnesses;

@@ -14,12 +14,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backoff::Backoff;
 use super::blind::{Blind, Subject, draft};
 use super::discovery::{Discovered, TypeKey, discover};
 use super::http::{HttpError, get};
 use super::stream::{Shared, Stream};
 use super::{Cluster, DISCOVERY_BYTES_MAX, RecorderError, RecorderMetrics, WATCH_SECONDS_MAX};
+use crate::Backoff;
 use crate::redact::Redactor;
 
 /// How a recorder behaves, as plain data.

@@ -24,12 +24,12 @@ use stele_source::{Cursor, Draft, Source, SourceError};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
-use super::backoff::Backoff;
 use super::blind::{Blind, Subject, draft};
 use super::http::HttpError;
 use super::metrics::RecorderMetrics;
 use super::recorder::Timing;
 use super::{LISTS_AT_ONCE, RESUME_TRIES_MAX};
+use crate::Backoff;
 use crate::redact::{RedactError, Redactor};
 
 /// What all streams of a recorder share.

@@ -52,6 +52,8 @@ pub struct GapFound {
 pub struct Report {
     /// The log's name, as signed.
     pub origin: String,
+    /// The checkpoint, a signed note, with lines of others than the log; empty if it is not believed.
+    pub checkpoint: String,
     /// Size of the tree that the checkpoint signs.
     pub size: u64,
     /// Root of that tree, base64.
@@ -206,6 +208,7 @@ impl Verify {
             self.error(format!("the manifest says log {stated:?}, signed is {signed:?}"));
         }
         self.report.origin.clone_from(&checkpoint.origin);
+        self.report.checkpoint.clone_from(&manifest.checkpoint);
         self.report.size = checkpoint.size.0;
         self.report.root = checkpoint.root.to_string();
         self.report.signed_at = opened.time();

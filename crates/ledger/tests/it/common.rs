@@ -127,3 +127,24 @@ impl Source {
         self.record(Kind::SEAL, seal.encode())
     }
 }
+
+/// A small generator; the seed decides everything.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// As many seeds, or the one in `STELE_SEED`.
+    pub(crate) fn seeds(count: u64) -> Vec<u64> {
+        let given = std::env::var("STELE_SEED").ok().and_then(|seed| seed.parse().ok());
+        given.map_or_else(|| (0..count).collect(), |seed| vec![seed])
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}

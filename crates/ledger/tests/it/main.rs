@@ -4,6 +4,7 @@
 
 mod basic;
 mod common;
+mod cosigning;
 mod damage;
 mod evidence;
 mod faults;
@@ -12,4 +13,5 @@ mod load;
 mod model;
 mod python;
 mod syscalls;
+mod witness;
 mod writers;

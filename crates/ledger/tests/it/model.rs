@@ -12,20 +12,9 @@ use stele_merkle::{
 use stele_record::{Header, Submission};
 use stele_store::{MemoryStore, Store};
 
-use crate::common::{Source, create, open};
+use crate::common::{Random, Source, create, open};
 
 const PACK: u64 = 512;
-
-/// A small generator; the seed decides everything.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 #[derive(Default)]
 struct Model {
@@ -157,7 +146,7 @@ fn random_repeat(history: &[Submission], random: &mut Random) -> Submission {
 fn run(seed: u64, steps: usize) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut ledger = create(&store, PACK);
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut model = Model::default();
     let mut sources: Vec<Source> = (1..5).map(|seed| Source::new(seed, 1)).collect();
     for source in &mut sources {

@@ -207,3 +207,23 @@ fn a_signed_text_that_is_no_checkpoint_is_refused() {
     assert!(matches!(any.open(note.as_bytes()), Err(NoteError::Checkpoint(_))));
     assert_eq!(key.verifier_key().id(), KeyId(0xb3be_10c8));
 }
+
+#[test]
+fn an_impossible_tree_is_told_apart_from_a_malformed_body() {
+    let body = format!("{ORIGIN}\n0\n{VECTOR_ROOT}\n");
+    let checkpoint = Checkpoint::parse_form(&body).unwrap();
+    assert!(!checkpoint.is_possible());
+    assert!(Checkpoint::parse(&body).is_err());
+    // A log that signs it anyway is believed to have signed, but the tree is not.
+    for algorithm in [Algorithm::MlDsa44, Algorithm::Ed25519Cosignature] {
+        let key = SigningKey::from_seed(ORIGIN, algorithm, &[0x22; 32]).unwrap();
+        let message = timed_message(key.verifier_key(), 1, &body).unwrap();
+        let bytes = [&1_u64.to_be_bytes()[..], &key.sign_bytes(&message).unwrap()].concat();
+        let line = Signature::of(key.verifier_key(), bytes);
+        let note = Note::new(body.clone(), vec![line]).unwrap();
+        assert!(note.verify(&[key.verifier_key().clone()]).is_ok());
+        let log = LogVerifier::new([key.verifier_key().clone()]);
+        assert!(matches!(log.open(note.to_string().as_bytes()), Err(NoteError::Checkpoint(_))));
+        assert!(cosign(&key, &body, 1).is_err());
+    }
+}

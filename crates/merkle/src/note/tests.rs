@@ -138,3 +138,29 @@ fn a_key_of_the_same_name_with_another_id_is_another_key() {
     let note = Note::new("text\n".to_owned(), vec![other]).unwrap();
     assert_eq!(note.verify(&[known]), Err(NoteError::NoKnownKey));
 }
+
+#[test]
+fn only_characters_below_the_space_are_control_characters() {
+    for text in ["del \u{7f}\n", "c1 \u{85}\n", "separator \u{2028}\n", "\u{1f512}\n"] {
+        let note = Note::parse(format!("{text}\n{LINE}\n").as_bytes()).unwrap();
+        assert_eq!(note.text(), text);
+    }
+    for byte in (0..0x20).filter(|byte| *byte != b'\n') {
+        let text = format!("text{}\n\n{LINE}\n", char::from(byte));
+        assert!(Note::parse(text.as_bytes()).is_err(), "{byte:#x}");
+    }
+}
+
+#[test]
+fn lines_are_added_and_those_that_were_not_checked_left_out() {
+    let text = "text\n";
+    let (a, line_a) = signed("a", 1, text);
+    let (_, line_b) = signed("b", 2, text);
+    let note = Note::new(text.to_owned(), vec![line_a.clone()]).unwrap();
+    let both = note.with(line_b.clone()).unwrap();
+    assert_eq!(both.signatures(), [line_a, line_b.clone()]);
+    assert_eq!(both.only_by(&[a]), Ok(note));
+    assert!(both.only_by(&[]).is_err());
+    let full = Note::new(text.to_owned(), vec![line_b.clone(); SIGNATURE_LINES_MAX]).unwrap();
+    assert_eq!(full.with(line_b), Err(NoteError::TooManyLines));
+}

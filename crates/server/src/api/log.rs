@@ -32,6 +32,46 @@ pub struct LogInfo {
     pub state_size: u64,
     /// The server's time.
     pub time: Instant,
+    /// How it stands with the witnesses, if the log has a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witnessing: Option<Witnessing>,
+}
+
+/// How it stands with the witnesses of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Witnessing {
+    /// The policy's quorum in words.
+    pub quorum: String,
+    /// Number of records under the newest checkpoint that meets it; absent if there is none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosigned_size: Option<u64>,
+    /// That checkpoint, a signed note with the cosignatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// The witnesses, in the order of the policy.
+    pub witnesses: Vec<WitnessState>,
+}
+
+/// How it stands with one witness, since the server started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WitnessState {
+    /// Its name in the policy.
+    pub name: String,
+    /// Where it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Records under the largest checkpoint that it has cosigned; 0 if none.
+    pub cosigned_size: u64,
+    /// The time in its newest cosignature, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosigned_at: Option<Instant>,
+    /// Failures since it has cosigned last.
+    pub failures: u64,
+    /// Why it did not cosign the last time it was asked; absent if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// That a smaller log is a prefix of a larger one.

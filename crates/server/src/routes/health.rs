@@ -64,9 +64,15 @@ struct Check {
 
 fn checks(app: &Context) -> Vec<Check> {
     let lag = fold_lag(app);
+    let witnesses = app.cosigning.as_deref().map(|cosigning| {
+        let size = cosigning.checkpoint().map_or(0, |checkpoint| checkpoint.size.0);
+        let lag = app.ledger.checkpoint().size.0.saturating_sub(size);
+        // Records are taken and signed for without the witnesses: they are no reason to be unready.
+        Check { name: "witnesses", ok: true, detail: format!("{lag} records not cosigned") }
+    });
     let stopped = app.ledger.stopped();
     let violations: u64 = Invariant::ALL.iter().map(|invariant| invariant.violations()).sum();
-    vec![
+    let own = [
         Check {
             name: "log",
             ok: stopped.is_none(),
@@ -87,7 +93,8 @@ fn checks(app: &Context) -> Vec<Check> {
             },
         },
         Check { name: "invariants", ok: violations == 0, detail: format!("{violations} broken") },
-    ]
+    ];
+    own.into_iter().chain(witnesses).collect()
 }
 
 fn fold_lag(app: &Context) -> u64 {
@@ -117,12 +124,19 @@ pub(super) async fn metrics(
     metrics.fold_lag.set(gauge(fold_lag(&app)));
     metrics.queue_free.set(gauge(app.ledger.queue_bytes_free() as u64));
     metrics.bodies_free.set(gauge(app.bodies.free_bytes() as u64));
+    if let Some(cosigning) = &app.cosigning {
+        metrics.witnesses(cosigning, app.clock.now().unix_seconds());
+    }
     for invariant in Invariant::ALL {
         metrics.invariant(invariant.id(), invariant.violations());
     }
-    let text = metrics.encode().map_err(ApiError::internal)?;
+    Ok(metrics_text(metrics.encode().map_err(ApiError::internal)?))
+}
+
+/// Metrics as an answer.
+pub(crate) fn metrics_text(text: String) -> Response {
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 /// This document.

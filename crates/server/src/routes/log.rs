@@ -5,10 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use stele_ledger::cosigning::{Cosigning, WitnessStatus};
+use stele_merkle::policy::PolicyWitness;
 use stele_merkle::{LeafIndex, TlogProof, TreeSize};
 use utoipa::IntoParams;
 
-use crate::api::{API_VERSION, ConsistencyProof, Instant, LogInfo};
+use crate::api::{API_VERSION, ConsistencyProof, Instant, LogInfo, WitnessState, Witnessing};
 use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::{ApiError, ErrorBody};
@@ -39,7 +41,33 @@ pub(super) async fn info(
         oldest_index: 0,
         state_size: app.views.next_index(),
         time: Instant(app.now_ns()),
+        witnessing: app.cosigning.as_deref().map(witnessing),
     })
+}
+
+fn witnessing(cosigning: &Cosigning) -> Witnessing {
+    let seconds = |s: u64| i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+    let state = |(witness, status): (&PolicyWitness, WitnessStatus)| WitnessState {
+        name: witness.name.clone(),
+        url: witness.url.clone(),
+        cosigned_size: status.cosigned_size,
+        cosigned_at: (status.cosigned_at_s > 0).then(|| Instant(seconds(status.cosigned_at_s))),
+        failures: status.failures,
+        fault: status.fault,
+    };
+    let checkpoint = cosigning.checkpoint();
+    Witnessing {
+        quorum: cosigning.policy().quorum_text(),
+        cosigned_size: checkpoint.as_ref().map(|checkpoint| checkpoint.size.0),
+        checkpoint: checkpoint.map(|checkpoint| checkpoint.note.clone()),
+        witnesses: cosigning
+            .policy()
+            .witnesses()
+            .iter()
+            .zip(cosigning.statuses())
+            .map(state)
+            .collect(),
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,7 +78,8 @@ pub(super) struct ProofParams {
     index: u64,
 }
 
-/// That a record is in the log: a `.tlog-proof` file with the newest checkpoint.
+/// That a record is in the log: a `.tlog-proof` file with the newest checkpoint, or with the newest
+/// that meets the witness policy if that one covers the record.
 #[utoipa::path(
     get,
     path = "/v1/log/proof",
@@ -72,12 +101,11 @@ pub(super) async fn proof(
 
 /// The text of a proof file for one record.
 pub(super) async fn inclusion(app: &App, index: u64) -> Result<String, ApiError> {
-    let checkpoint = app.ledger.checkpoint();
-    if index >= checkpoint.size.0 {
-        let message =
-            format!("record {index} is not under a checkpoint; the newest has {}", checkpoint.size);
+    let Some(checkpoint) = app.ledger.checkpoint_over(LeafIndex(index)) else {
+        let newest = app.ledger.checkpoint().size;
+        let message = format!("record {index} is not under a checkpoint; the newest has {newest}");
         return Err(ApiError::not_found(message));
-    }
+    };
     let ledger = app.ledger.clone();
     let size = checkpoint.size;
     let hashes = blocking(move || ledger.inclusion_proof(LeafIndex(index), size))

@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 use crate::context::App;
 use crate::error::ErrorBody;
 
+pub(crate) use health::metrics_text;
 pub use records::record_event;
 
 /// All routes.

@@ -19,24 +19,40 @@ const CHECKPOINT_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=
 const TILE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const EVERYWHERE: HeaderValue = HeaderValue::from_static("*");
 
-/// The newest checkpoint, a signed note.
+/// The newest checkpoint, a signed note. Where the log has a witness policy: the newest that meets it,
+/// with the cosignatures.
 #[utoipa::path(
     get,
     path = "/checkpoint",
     tag = "c2sp",
-    responses((status = 200, description = "C2SP tlog-checkpoint", content_type = "text/plain", body = String))
+    responses(
+        (status = 200, description = "C2SP tlog-checkpoint", content_type = "text/plain", body = String),
+        (status = 503, description = "no checkpoint meets the witness policy yet", body = crate::ErrorBody)
+    )
 )]
 pub(super) async fn checkpoint(
     State(app): State<App>,
     Params(NoParams {}): Params<NoParams>,
-) -> Response {
-    let note = app.ledger.checkpoint().note.clone();
+) -> Result<Response, ApiError> {
+    let note = match &app.cosigning {
+        None => app.ledger.checkpoint().note.clone(),
+        Some(cosigning) => match cosigning.checkpoint() {
+            Some(checkpoint) => checkpoint.note.clone(),
+            None => {
+                let what =
+                    "no checkpoint has the cosignatures that the witness policy asks for yet";
+                return Err(ApiError::unavailable(what, 1).hint(
+                    "GET /v1/log has the log's own newest checkpoint and says what is missing",
+                ));
+            }
+        },
+    };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (header::CACHE_CONTROL, CHECKPOINT_CACHE),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, EVERYWHERE),
     ];
-    (headers, note).into_response()
+    Ok((headers, note).into_response())
 }
 
 /// A tile of hashes (`LEVEL/INDEX`) or a bundle of entries (`entries/INDEX`), full or partial

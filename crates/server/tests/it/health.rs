@@ -97,6 +97,7 @@ async fn plain_http_beyond_loopback_needs_consent() {
         ledger,
         state: State::in_memory().unwrap(),
         clock,
+        cosigning: None,
         tokens: Tokens::admin(&Token::generate()),
         append_key: None,
         registry: Registry::default(),

@@ -10,3 +10,4 @@ mod submissions;
 mod support;
 mod tiles;
 mod watch;
+mod witness;

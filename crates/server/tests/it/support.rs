@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use stele_ledger::cosigning::Cosigning;
 use stele_ledger::{Ledger, LedgerOptions, LogKey};
 use stele_merkle::{LogVerifier, TlogProof, leaf_hash};
 use stele_record::frame::{FrameContext, ListPage};
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) ledger: Ledger,
+    pub(crate) cosigning: Option<Arc<Cosigning>>,
     pub(crate) admin: Token,
     pub(crate) reader: Token,
     pub(crate) agent: Token,
@@ -42,6 +44,13 @@ pub(crate) const SERVER_SEED: u8 = 99;
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
+        Self::start_with_policy(|_| None).await
+    }
+
+    /// The same, with what `cosigning` makes of its ledger.
+    pub(crate) async fn start_with_policy(
+        cosigning: impl FnOnce(&Ledger) -> Option<Arc<Cosigning>>,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut registry = Registry::default();
         let store = Arc::new(MemoryStore::new());
@@ -63,10 +72,12 @@ impl TestServer {
                 entry("agent", &agent, Scope::Deliver, vec![agent_source]),
             ],
         };
+        let cosigning = cosigning(&ledger);
         let parts = ServerParts {
             ledger: ledger.clone(),
             state: State::in_memory().unwrap(),
             clock,
+            cosigning: cosigning.clone(),
             tokens: Tokens::admin(&admin).and(Tokens::new(&file).unwrap()),
             append_key: Some(source_key(SERVER_SEED)),
             registry,
@@ -78,7 +89,7 @@ impl TestServer {
         let task = tokio::spawn(async move {
             Server::new(parts).serve(listener, stopped).await.unwrap();
         });
-        Self { address, ledger, admin, reader, agent, client: Client::new(), stop, task }
+        Self { address, ledger, cosigning, admin, reader, agent, client: Client::new(), stop, task }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -41,7 +41,7 @@ async fn ask(app: &App, dir: &DataDir, keys: &LogKeys) -> Result<[Checks; 2], Cl
     let shown = dir.root().display();
     let key = dir.public_keys();
     app.ui.line(&format!("$ stele verify --data {shown} --key {}", key.display()))?;
-    let verified = verify::directory(app, dir.root(), Some(keys.clone()), false).await?;
+    let verified = verify::directory(app, dir.root(), Some(keys.clone()), None, false).await?;
     verified.print(app, Plain::Table)?;
     app.ui.line(&format!("\n$ stele fsck --data {shown} --key {}", key.display()))?;
     let checked = fsck::check(app, dir, Some(keys.clone())).await?;

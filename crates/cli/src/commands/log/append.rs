@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use stele_merkle::Checkpoint;
+use stele_merkle::{Checkpoint, TreeSize};
 use stele_record::{Commitment, Header, PAYLOAD_BYTES_MAX, Salt};
-use stele_server::api::AppendAck;
+use stele_server::api::{AppendAck, LogInfo};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::WhereArgs;
 use crate::app::App;
@@ -39,6 +39,9 @@ pub(super) struct AppendArgs {
     /// Output format
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     output: AppendOutput,
+    /// Wait until witnesses have cosigned a checkpoint over the events (see `stele help witnesses`)
+    #[arg(long, conflicts_with = "data")]
+    cosigned: bool,
     #[command(flatten)]
     place: WhereArgs,
 }
@@ -69,6 +72,9 @@ enum AppendOutput {
 const BATCH_EVENTS_MAX: usize = 1_000;
 /// Bytes that are sent together, unless one line alone has more.
 const BATCH_BYTES_TARGET: usize = 4 * 1024 * 1024;
+/// How long the witnesses' quorum is waited for, and how often it is asked whether it is met.
+const COSIGNED_WAIT_MAX: Duration = Duration::from_secs(60);
+const COSIGNED_PAUSE: Duration = Duration::from_millis(200);
 /// How long a line waits for others to be sent with.
 const BATCH_WAIT: Duration = Duration::from_millis(50);
 
@@ -123,7 +129,35 @@ impl Appending<'_> {
             "Appended {} event{plural}, under checkpoint {} ({verified}).",
             sum.events, checkpoint.size
         ));
+        if self.args.cosigned {
+            let cosigned = timeout(COSIGNED_WAIT_MAX, self.cosigned(checkpoint.size)).await;
+            let cosigned = cosigned.unwrap_or_else(|_| {
+                let waited = COSIGNED_WAIT_MAX.as_secs();
+                Err(CliError::failed(format!(
+                    "the events are recorded, but after {waited} s no checkpoint over them is cosigned"
+                ))
+                .hint("`stele log info` says which witness does not answer"))
+            })?;
+            self.app.ui.note(&format!("Checkpoint {cosigned} is cosigned."));
+        }
         Ok(Exit::Done)
+    }
+
+    /// Waits until a tree of at least `size` is cosigned; its size.
+    async fn cosigned(&self, size: TreeSize) -> Result<u64, CliError> {
+        loop {
+            let info: LogInfo = self.client.json("v1/log", &Query::new()).await?;
+            let Some(witnessing) = info.witnessing else {
+                return Err(CliError::failed(
+                    "the events are recorded, but no witnesses are asked",
+                )
+                .hint("the log has no policy: stele up --witness-policy FILE"));
+            };
+            match witnessing.cosigned_size {
+                Some(cosigned) if cosigned >= size.0 => return Ok(cosigned),
+                _ => sleep(COSIGNED_PAUSE).await,
+            }
+        }
     }
 
     async fn lines(

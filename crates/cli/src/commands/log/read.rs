@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stele_merkle::leaf_hash;
 use stele_record::Header;
+use stele_server::api::Witnessing;
 
 use super::WhereArgs;
 use crate::app::App;
@@ -38,11 +39,13 @@ struct Info {
     verified: bool,
     checkpoint: String,
     verifier_keys: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witnessing: Option<Witnessing>,
 }
 
 pub(super) async fn info(app: &App, args: &InfoArgs) -> Outcome {
     let view = args.place.view(app)?;
-    let note = view.checkpoint_note().await?;
+    let (note, witnessing) = view.newest().await?;
     let opened = view.open_checkpoint(&note).await?;
     let checkpoint = opened.signed.checkpoint;
     let time = opened.signed.signatures.iter().filter_map(|s| s.time).max();
@@ -57,6 +60,7 @@ pub(super) async fn info(app: &App, args: &InfoArgs) -> Outcome {
         verified: opened.pinned,
         checkpoint: note,
         verifier_keys: opened.keys.texts(),
+        witnessing,
     };
     match args.output {
         Plain::Table => {
@@ -75,12 +79,38 @@ pub(super) async fn info(app: &App, args: &InfoArgs) -> Outcome {
             for signature in &opened.signed.signatures {
                 app.ui.line(&format!("Signature:   {}+{}", signature.name, signature.id))?;
             }
+            if let Some(witnessing) = &info.witnessing {
+                witnesses(app, witnessing, info.size)?;
+            }
         }
         Plain::Json => output::json(&app.ui, &info)?,
         Plain::Jsonl => output::json_line(&app.ui, &info)?,
         Plain::Yaml => output::yaml(&app.ui, &info)?,
     }
     Ok(Exit::Done)
+}
+
+fn witnesses(app: &App, witnessing: &Witnessing, size: u64) -> Result<(), CliError> {
+    let quorum = &witnessing.quorum;
+    let cosigned = match witnessing.cosigned_size {
+        Some(cosigned) => format!("{} of {} records", grouped(cosigned), grouped(size)),
+        None => "nothing yet".to_owned(),
+    };
+    app.ui.line(&format!("Cosigned:    {cosigned}, by quorum {quorum}"))?;
+    for witness in &witnessing.witnesses {
+        let seen = match &witness.cosigned_at {
+            Some(at) => {
+                let age = relative(at.0, app.now_ns());
+                format!("{} records, {age}", grouped(witness.cosigned_size))
+            }
+            None => "has not cosigned since the server started".to_owned(),
+        };
+        let fault = witness.fault.as_ref().map_or_else(String::new, |fault| {
+            format!("; failing ({}): {fault}", grouped(witness.failures))
+        });
+        app.ui.line(&format!("Witness:     {}  {seen}{fault}", witness.name))?;
+    }
+    Ok(())
 }
 
 /// Arguments of `stele log get`.

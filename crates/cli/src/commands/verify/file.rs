@@ -6,7 +6,7 @@ use std::path::Path;
 
 use stele_ledger::evidence::{self, Finding};
 use stele_merkle::proof_file::PROOF_FILE_BYTES_MAX;
-use stele_merkle::{TlogProof, leaf_hash};
+use stele_merkle::{Policy, TlogProof, leaf_hash};
 use stele_record::{Commitment, Header, Salt};
 use stele_server::api::RecordEvent;
 
@@ -16,6 +16,7 @@ use crate::error::CliError;
 use crate::keys::LogKeys;
 use crate::log_view::RecordView;
 use crate::pins::Pin;
+use crate::policies;
 use crate::receipts;
 use crate::when::grouped;
 
@@ -33,6 +34,7 @@ pub(super) fn verify(
     path: &Path,
     record: Option<&Path>,
     keys: &LogKeys,
+    policy: Option<&Policy>,
 ) -> Result<Checks, CliError> {
     let mut input: Box<dyn BufRead + Send> = if path.as_os_str() == "-" {
         Box::new(BufReader::new(std::io::stdin()))
@@ -41,7 +43,7 @@ pub(super) fn verify(
     };
     let begin = input.fill_buf().map_err(|e| cannot_read(path, &e))?;
     if begin.starts_with(PROOF_BEGIN) {
-        return proof(app, path, input, record, keys);
+        return proof(app, path, input, record, keys, policy);
     }
     if begin.is_empty() {
         return Err(CliError::usage(format!("{} is empty", path.display())));
@@ -53,7 +55,7 @@ pub(super) fn verify(
         ))
         .hint("`stele export` writes evidence, `stele log prove` a proof"));
     }
-    evidence(app, path, &mut input, keys)
+    evidence(app, path, &mut input, keys, policy)
 }
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
@@ -65,6 +67,7 @@ fn evidence(
     path: &Path,
     input: &mut dyn BufRead,
     keys: &LogKeys,
+    policy: Option<&Policy>,
 ) -> Result<Checks, CliError> {
     let report = evidence::verify(input, &keys.verifier())
         .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
@@ -78,6 +81,9 @@ fn evidence(
             "checkpoint",
             format!("{} of {}, root {}", report.size, report.origin, report.root),
         );
+    }
+    if let (Some(policy), true) = (policy, report.errors.is_empty()) {
+        policies::check(policy, &report.checkpoint, &mut checks);
     }
     if report.errors.is_empty() {
         against_pin(app, keys, report.size, &report.root, &mut checks)?;
@@ -129,6 +135,7 @@ fn proof(
     input: impl Read,
     record: Option<&Path>,
     keys: &LogKeys,
+    policy: Option<&Policy>,
 ) -> Result<Checks, CliError> {
     let mut text = String::new();
     input
@@ -160,6 +167,9 @@ fn proof(
                     proof.index, checkpoint.size, checkpoint.origin
                 ),
             );
+            if let Some(policy) = policy {
+                policies::check(policy, &proof.checkpoint_note, &mut checks);
+            }
             against_pin(app, keys, checkpoint.size.0, &checkpoint.root.to_string(), &mut checks)?;
         }
         Err(error) => checks.fail("inclusion of the leaf", chain(&error)),

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use stele_ledger::Reader;
-use stele_merkle::{Checkpoint, TreeSize, verify_consistency};
+use stele_merkle::{Checkpoint, Policy, TreeSize, verify_consistency};
 
 use crate::app::{App, ConnectArgs};
 use crate::checks::Checks;
@@ -13,6 +13,7 @@ use crate::error::{CliError, Exit};
 use crate::keys::LogKeys;
 use crate::log_view::{Directory, LogView, Opened};
 use crate::pins::{Pin, Pinned};
+use crate::policies;
 use crate::when::{grouped, rfc3339};
 
 /// Verifies the log of a server.
@@ -22,14 +23,19 @@ use crate::when::{grouped, rfc3339};
 pub(super) async fn server(
     app: &App,
     connect: &ConnectArgs,
+    policy: Option<&Policy>,
     pin: bool,
 ) -> Result<Checks, CliError> {
     let (client, _) = app.client(connect)?;
     let subject = client.base().to_string();
     let view = LogView::Server(client);
-    let note = view.checkpoint_note().await?;
+    let (note, _) = view.newest().await?;
     let mut checks = Checks::of(subject.trim_end_matches('/'));
     let Some(opened) = signatures(&view, &note, &mut checks).await? else { return Ok(checks) };
+    if let Some(policy) = policy {
+        let published = view.checkpoint_note().await?;
+        cosigned(&view, policy, &published, &opened, &mut checks).await?;
+    }
     if pin {
         consistency(app, &view, &opened, &note, &mut checks).await?;
     }
@@ -44,6 +50,7 @@ pub(crate) async fn directory(
     app: &App,
     data: &Path,
     pinned: Option<LogKeys>,
+    policy: Option<&Policy>,
     pin: bool,
 ) -> Result<Checks, CliError> {
     let dir = DataDir::existing(data)?;
@@ -57,9 +64,13 @@ pub(crate) async fn directory(
         Err(error) => return Err(error),
     };
     let reader = directory.reader().clone();
+    let beside = directory.cosigned_note();
     let view = LogView::Directory(directory);
     let note = view.checkpoint_note().await?;
     let Some(opened) = signatures(&view, &note, &mut checks).await? else { return Ok(checks) };
+    if let Some(policy) = policy {
+        cosigned(&view, policy, beside.as_ref().unwrap_or(&note), &opened, &mut checks).await?;
+    }
     root(&reader, &opened.signed.checkpoint, &mut checks);
     records(app, &reader, &mut checks).await?;
     if pin && !checks.failed() {
@@ -91,6 +102,31 @@ async fn signatures(
             .warn("key of the log", "taken from the log itself; give --key to be sure whose it is");
     }
     Ok(Some(opened))
+}
+
+/// Checks that a published checkpoint meets the policy, and that the newest one continues it.
+async fn cosigned(
+    view: &LogView,
+    policy: &Policy,
+    published: &str,
+    newest: &Opened,
+    checks: &mut Checks,
+) -> Result<(), CliError> {
+    const WHAT: &str = "consistent with the cosigned checkpoint";
+    policies::check(policy, published, checks);
+    let old = match newest.keys.verifier().open(published.as_bytes()) {
+        Ok(old) => Pinned { checkpoint: old, at_ns: None },
+        Err(error) => {
+            checks.fail("checkpoint signature", error.to_string());
+            return Ok(());
+        }
+    };
+    let now = &newest.signed.checkpoint;
+    match continues(view, &old, now).await? {
+        Ok(()) => checks.ok(WHAT, format!("{} -> {}", old.checkpoint.size, now.size)),
+        Err(why) => checks.fail(WHAT, why),
+    }
+    Ok(())
 }
 
 fn root(reader: &Reader, checkpoint: &Checkpoint, checks: &mut Checks) {

@@ -7,11 +7,13 @@ mod log;
 use std::path::PathBuf;
 
 use clap::Args;
+use stele_merkle::Policy;
 
 use crate::app::{App, ConnectArgs};
 use crate::error::{CliError, Outcome};
 use crate::keys::LogKeys;
 use crate::output::Plain;
+use crate::policies;
 
 pub(crate) use log::directory;
 
@@ -23,6 +25,7 @@ pub(crate) use log::directory;
   stele verify --log
   stele verify --log https://ledger.example.com --key log.pub
   stele verify --data /var/lib/stele
+  stele verify case42.jsonl --policy trust.policy
 
 A file is checked without any server. A running log is compared with the checkpoint that was pinned
 when it was verified before: a smaller tree, or one that does not continue it, is a failure. What
@@ -40,6 +43,10 @@ pub(crate) struct VerifyArgs {
     /// Verify every record of this data directory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Ask for the cosignatures of this trust policy (C2SP tlog-policy) too; without --key it also says
+    /// whose log it is
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Do not compare with the pinned checkpoint, and pin nothing
     #[arg(long)]
     no_pin: bool,
@@ -51,26 +58,31 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) async fn run(app: &App, args: &VerifyArgs) -> Outcome {
+    let policy = args.policy.as_deref().map(policies::read).transpose()?;
+    let policy = policy.as_ref();
     let checks = if let Some(url) = &args.log {
         let mut connect = args.connect.clone();
         if !url.is_empty() {
             connect.server = Some(url.clone());
         }
-        log::server(app, &connect, !args.no_pin).await?
+        log::server(app, &connect, policy, !args.no_pin).await?
     } else if let Some(data) = &args.data {
         let pinned = args.connect.key.as_deref().map(LogKeys::from_argument).transpose()?;
-        directory(app, data, pinned, !args.no_pin).await?
+        directory(app, data, pinned, policy, !args.no_pin).await?
     } else {
         let file = args.file.as_deref().ok_or_else(|| CliError::usage("a FILE is needed"))?;
-        let keys = file_keys(app, args)?;
-        file::verify(app, file, args.record.as_deref(), &keys)?
+        let keys = file_keys(app, args, policy)?;
+        file::verify(app, file, args.record.as_deref(), &keys, policy)?
     };
     checks.finish(app, args.output)
 }
 
 /// The keys to check a file with. Those that lie beside the evidence prove nothing, so there is no
 /// falling back on them.
-fn file_keys(app: &App, args: &VerifyArgs) -> Result<LogKeys, CliError> {
+fn file_keys(app: &App, args: &VerifyArgs, policy: Option<&Policy>) -> Result<LogKeys, CliError> {
+    if let (None, Some(policy)) = (&args.connect.key, policy.filter(|p| !p.logs().is_empty())) {
+        return LogKeys::from_policy(policy);
+    }
     let context = app.context(&args.connect)?;
     let keys = LogKeys::from_texts(&context.key)?;
     if keys.is_empty() {

@@ -5,27 +5,29 @@ use std::time::Duration;
 
 use stele_store::random_bytes;
 
+/// The pauses of one thing that is tried again and again.
 #[derive(Debug, Clone)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     max: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, max: Duration) -> Self {
+    /// Begins at `first` and grows to `max`.
+    pub fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, next: first }
     }
 
     /// The pause before the next try.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = jitter(self.next);
         self.next = (self.next * 2).min(self.max);
         pause
     }
 
     /// The last try succeeded.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 }

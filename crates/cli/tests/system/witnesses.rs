@@ -1,0 +1,306 @@
+//! Witnesses: ours and other people's. An omniwitness and our witness cosign our log, a Tessera log
+//! is cosigned by our witness, and Go code verifies what both sign. And what a policy brings where a
+//! witness is dead.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use stele_merkle::{LogVerifier, Policy, VerifierKey};
+use xtask::go;
+
+use crate::harness::{Home, Up};
+
+/// A running witness; ended when dropped.
+struct Witness {
+    child: Child,
+    /// Open for as long as an omniwitness shall run.
+    _stdin: Option<ChildStdin>,
+    url: String,
+    keys: Vec<String>,
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Witness {
+    /// `stele witness` for logs with these keys.
+    fn ours(home: &Home, name: &str, logs: &[&str]) -> Self {
+        let mut command = home.command();
+        command.args(["witness", "--listen", "127.0.0.1:0", "--data"]).arg(home.path(name));
+        command.args(["--name", &format!("{name}.example")]);
+        for log in logs {
+            command.args(["--log", log]);
+        }
+        let log = std::fs::File::create(home.path(&format!("{name}.log"))).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut keys = Vec::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the witness has ended").unwrap();
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words[..] {
+                ["policy", "witness", _, key, _] => keys.push(key.to_owned()),
+                ["api", url] => break url.to_owned(),
+                _ => {}
+            }
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, _stdin: None, url, keys }
+    }
+
+    /// An omniwitness for the log with this key.
+    fn omniwitness(folder: &Path, log: &str) -> Self {
+        let mut child = Command::new(folder.join("stele-witness-check"))
+            .args(["witness", "-name", "omniwitness.example", log])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let url = lines.next().unwrap();
+        let keys = lines.by_ref().take(2).collect();
+        Self { child, _stdin: stdin, url, keys }
+    }
+
+    /// Its lines of a policy, and their names.
+    fn lines(&self, name: &str) -> (String, String) {
+        let line = |(at, key)| format!("witness {name}{at} {key} {}\n", self.url);
+        (self.keys.iter().enumerate().map(line).collect(), format!("{name}0 {name}1"))
+    }
+}
+
+/// A log that exists; its keys.
+fn new_log(home: &Home) -> Vec<String> {
+    home.up(&["--no-record"]).stop();
+    let text = std::fs::read_to_string(home.data().join("keys/log.pub")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn up_with(home: &Home, policy: &str) -> Up {
+    std::fs::write(home.path("trust.policy"), policy).unwrap();
+    let path = home.path("trust.policy");
+    home.up(&["--no-record", "--witness-policy", path.to_str().unwrap()])
+}
+
+fn append(home: &Home, events: usize) {
+    let text: String = (0..events).map(|i| format!("{{\"n\":{i}}}\n")).collect();
+    let file = home.path("events.jsonl");
+    std::fs::write(&file, text).unwrap();
+    home.run(&["log", "append", "--as", "json", file.to_str().unwrap()]).ok();
+}
+
+/// Waits until the log's whole size is cosigned, and gives what `stele log info` says.
+fn wait_until_cosigned(home: &Home) -> Value {
+    let mut said = String::new();
+    for _ in 0..600 {
+        said = home.run(&["log", "info", "-o", "json"]).ok();
+        let info: Value = serde_json::from_str(&said).unwrap();
+        if info["witnessing"]["cosignedSize"] == info["size"] {
+            return info;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("it was not cosigned in time: {said}");
+}
+
+fn get(url: &str) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
+}
+
+fn go_verifies(folder: &Path, home: &Home, note: &str, keys: &[String]) -> bool {
+    let file = home.path("go.note");
+    std::fs::write(&file, note).unwrap();
+    let checked = Command::new(folder.join("stele-witness-check"))
+        .args(["verify", "-note"])
+        .arg(file)
+        .args(keys)
+        .output()
+        .unwrap();
+    checked.status.success() && String::from_utf8_lossy(&checked.stdout).ends_with("OK\n")
+}
+
+#[test]
+fn an_omniwitness_and_ours_cosign_our_log_and_go_verifies_all_of_it() {
+    let Some(folder) = go::WITNESS.for_test().unwrap() else { return };
+    let home = Home::new();
+    let log = new_log(&home);
+    // Its checkpoints are known to it by the Ed25519 key, ours to our witness by both.
+    let omni = Witness::omniwitness(&folder, &log[0]);
+    let keys_file = home.data().join("keys/log.pub");
+    let ours = Witness::ours(&home, "ours", &[keys_file.to_str().unwrap()]);
+    let (omni_lines, omni_names) = omni.lines("omni");
+    let (our_lines, our_names) = ours.lines("ours");
+    let policy = format!(
+        "log {}\n{omni_lines}{our_lines}group all all {omni_names} {our_names}\nquorum all\n",
+        log[0]
+    );
+    let up = up_with(&home, &policy);
+    for events in [3, 300] {
+        append(&home, events);
+        let info = wait_until_cosigned(&home);
+        for witness in info["witnessing"]["witnesses"].as_array().unwrap() {
+            assert_eq!(witness["fault"], Value::Null, "{info}");
+        }
+    }
+    let note = get(&format!("{}/checkpoint", up.url));
+    let mut all = [log, omni.keys.clone(), ours.keys.clone()].concat();
+    assert_eq!(all.len(), 6);
+    assert!(go_verifies(&folder, &home, &note, &all));
+    let shorter = note.replacen("\n3", "\n2", 1);
+    assert_ne!(shorter, note);
+    assert!(!go_verifies(&folder, &home, &shorter, &all));
+    // Of the witness's own store too: its note has the log's and its own lines.
+    let origin = hex::encode(Sha256::digest(note.lines().next().unwrap()));
+    let own = get(&format!("{}/{origin}/checkpoint", ours.url));
+    all.retain(|key| !omni.keys.contains(key));
+    assert!(go_verifies(&folder, &home, &own, &all));
+    up.stop();
+}
+
+#[test]
+fn a_tessera_log_is_cosigned_by_our_witness() {
+    let Some(folder) = go::WITNESS.for_test().unwrap() else { return };
+    let home = Home::new();
+    let (key, policy) = (home.path("tessera.key"), home.path("tessera.policy"));
+    let run = |entries: &str| {
+        let ran = Command::new(folder.join("stele-witness-check"))
+            .args(["log", "-entries", entries, "-key"])
+            .arg(&key)
+            .arg("-dir")
+            .arg(home.path("tessera"))
+            .arg("-policy")
+            .arg(&policy)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let log_key = run("0").trim().to_owned();
+    let ours = Witness::ours(&home, "ours", &[&log_key]);
+    // Tessera knows Ed25519 witnesses only.
+    let lines = format!("witness w {} {}\nquorum w\n", ours.keys[0], ours.url);
+    std::fs::write(&policy, &lines).unwrap();
+    let verifier = |keys: &[&String]| {
+        LogVerifier::new(keys.iter().map(|key| key.parse::<VerifierKey>().unwrap())).require_all()
+    };
+    let origin = hex::encode(Sha256::digest("tessera.example/log"));
+    let mut size = 0;
+    for entries in ["7", "300"] {
+        let published = run(entries);
+        let opened = verifier(&[&log_key, &ours.keys[0]]).open(published.as_bytes()).unwrap();
+        size += entries.parse::<u64>().unwrap();
+        assert_eq!(opened.size.0, size);
+        let own = get(&format!("{}/{origin}/checkpoint", ours.url));
+        let all = verifier(&[&log_key, &ours.keys[0], &ours.keys[1]]);
+        assert_eq!(all.open(own.as_bytes()).unwrap(), opened);
+        assert!(go_verifies(
+            &folder,
+            &home,
+            &own,
+            &[vec![log_key.clone()], ours.keys.clone()].concat()
+        ));
+    }
+}
+
+#[test]
+fn a_dead_witness_does_not_keep_a_quorum_from_being_met() {
+    let home = Home::new();
+    let log = new_log(&home);
+    let keys_file = home.data().join("keys/log.pub");
+    let witnesses =
+        ["a", "b"].map(|name| Witness::ours(&home, name, &[keys_file.to_str().unwrap()]));
+    let dead_key = stele_ledger::witness::WitnessKey::generate("dead.example").unwrap();
+    let dead = format!("witness dead {} http://127.0.0.1:9\n", dead_key.verifier_keys()[0]);
+    let one = |at: usize, name: &str| {
+        format!("witness {name} {} {}\n", witnesses[at].keys[at], witnesses[at].url)
+    };
+    let head = format!("log {}\n{}{}{dead}", log[0], one(0, "a"), one(1, "b"));
+    let policy = format!("{head}group two 2 a b dead\nquorum two\n");
+    let up = up_with(&home, &policy);
+    let events = home.path("events.txt");
+    std::fs::write(&events, "one\ntwo\nthree\n").unwrap();
+    home.run(&["log", "append", "--cosigned", events.to_str().unwrap()]).ok();
+    let info = wait_until_cosigned(&home);
+    let dead = &info["witnessing"]["witnesses"][2];
+    assert_eq!(dead["cosignedSize"], 0);
+    assert!(dead["fault"].is_string() && dead["failures"].as_u64().unwrap() > 0, "{dead}");
+    let table = home.run(&["log", "info"]).ok();
+    assert!(
+        table.contains("by quorum 2 of (a, b, dead)") && table.contains("failing ("),
+        "{table}"
+    );
+    let note = get(&format!("{}/checkpoint", up.url));
+    let met = Policy::parse(policy.as_bytes()).unwrap();
+    assert!(met.verdict(&stele_merkle::Note::parse(note.as_bytes()).unwrap()).unwrap().quorum_met);
+
+    // What carries the cosignatures holds for the policy; a stricter policy is not met.
+    let trust = home.path("trust.policy");
+    let trust = trust.to_str().unwrap();
+    std::fs::write(
+        home.path("strict.policy"),
+        format!("{head}group all all a b dead\nquorum all\n"),
+    )
+    .unwrap();
+    let strict = home.path("strict.policy");
+    let strict = strict.to_str().unwrap();
+    let (proof, file) = (home.path("r.tlog-proof"), home.path("case.jsonl"));
+    let (proof, file) = (proof.to_str().unwrap(), file.to_str().unwrap());
+    home.run(&["log", "prove", "1", "--out", proof]).ok();
+    home.run(&["export", "--from", "0", "--to", "3", "--out", file]).ok();
+    for what in [vec![proof], vec![file], vec!["--log"]] {
+        let verify = |policy: &str| {
+            home.run(&[&["verify", "--no-pin", "--policy", policy][..], &what[..]].concat())
+        };
+        let good = verify(trust).ok();
+        assert!(good.contains("witness cosignatures") && good.contains("2 of 3"), "{good}");
+        let bad = verify(strict);
+        assert_eq!(bad.status.code(), Some(5), "{what:?}: {}{}", bad.stdout, bad.stderr);
+    }
+    up.stop();
+    let data = home.data();
+    let directory = ["verify", "--no-pin", "--data", data.to_str().unwrap(), "--policy"];
+    home.run(&[&directory[..], &[trust]].concat()).ok();
+    assert_eq!(home.run(&[&directory[..], &[strict]].concat()).status.code(), Some(5));
+}
+
+#[test]
+fn a_witness_keeps_its_name_its_key_and_its_states_together() {
+    let home = Home::new();
+    let log = new_log(&home);
+    let witness = Witness::ours(&home, "w", &[&log[0]]);
+    let data = home.path("w");
+    let start_at = |listen: &str, more: &[&str]| {
+        let arguments = ["witness", "--listen", listen, "--data", data.to_str().unwrap()];
+        home.run(&[&arguments[..], more].concat())
+    };
+    let start = |more: &[&str]| start_at("127.0.0.1:0", more);
+    let again = start(&["--log", &log[0]]);
+    assert!(again.stderr.contains("in use by another process"), "{}", again.stderr);
+    drop(witness);
+    for (arguments, code, why) in [
+        (vec!["--log", log[0].as_str(), "--name", "other"], 2, "a name can't change"),
+        (vec!["--log", "no such file"], 2, "cannot read the key file"),
+        (vec![], 2, "--log"),
+    ] {
+        let refused = start(&arguments);
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(why), "{arguments:?}: {}", refused.stderr);
+    }
+    let open = start_at("0.0.0.0:0", &["--log", &log[0]]);
+    assert_eq!(open.status.code(), Some(1), "{}", open.stderr);
+    assert!(open.stderr.contains("not a loopback address"), "{}", open.stderr);
+    std::fs::rename(data.join("states"), data.join("elsewhere")).unwrap();
+    let lost = start(&["--log", &log[0]]);
+    assert_eq!(lost.status.code(), Some(1));
+    assert!(lost.stderr.contains("its states are missing"), "{}", lost.stderr);
+}

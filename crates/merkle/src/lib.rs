@@ -1,5 +1,6 @@
-//! The Merkle log of C2SP: hashes, proofs, tiles, signed notes, checkpoints, cosignatures and
-//! `.tlog-proof` files. Together with the crate `record` this is all that an auditor must believe.
+//! The Merkle log of C2SP: hashes, proofs, tiles, signed notes, checkpoints, cosignatures,
+//! `.tlog-proof` files and COSE receipts. Together with the crate `record` this is all that an
+//! auditor must believe.
 //!
 //! What this crate is not: it knows no clock, no file, no network, and not what a record means.
 //! Where hashes are kept is the caller's matter, behind [`Subtrees`].
@@ -14,6 +15,7 @@ mod key;
 mod memory;
 pub mod note;
 pub mod proof_file;
+pub mod receipt;
 pub mod tile;
 mod tree;
 mod verify;
@@ -27,6 +29,7 @@ pub use key::{Algorithm, KEY_NAME_BYTES_MAX, KeyError, KeyId, SigningKey, Verifi
 pub use memory::{MemoryTree, NoSuchNode};
 pub use note::{Note, NoteError, Signature, Verified};
 pub use proof_file::{ProofFileError, TlogProof};
+pub use receipt::{CoseReceipt, ReceiptError, ReceiptProof};
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,
 };

@@ -187,7 +187,12 @@ impl CoseReceipt {
         self.signed.time_s
     }
 
-    /// What it signs with.
+    /// The key that it says has signed it, as its vkey begins: `<name>+<key id>`.
+    pub fn key(&self) -> &str {
+        &self.signed.kid
+    }
+
+    /// What that key signs with.
     pub const fn algorithm(&self) -> Algorithm {
         self.signed.algorithm
     }

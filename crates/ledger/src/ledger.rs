@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stele_merkle::{Checkpoint, Hash, LogVerifier, TreeSize};
+use stele_merkle::{Checkpoint, Hash, LogSigner, LogVerifier, TreeSize};
 use stele_record::{LedgerTime, SourceId, Submission};
 use stele_store::{Clock, Put, Store, StoreError, random_bytes};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -96,6 +96,8 @@ pub struct Ledger {
 
 struct Inner {
     reader: Reader,
+    /// For receipts; the writer has its own.
+    signer: LogSigner,
     verifier: LogVerifier,
     own_source: SourceId,
     clock: Arc<dyn Clock>,
@@ -189,7 +191,7 @@ impl Ledger {
     fn start(
         recovered: Recovered,
         key: &LogKey,
-        signer: stele_merkle::LogSigner,
+        signer: LogSigner,
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
@@ -238,6 +240,7 @@ impl Ledger {
         let packing = spawn("ledger-packer", move || packer.run(&packing))?;
         let inner = Inner {
             reader,
+            signer: key.signer()?,
             verifier,
             own_source: ledger_source_id(key).map_err(bad_seed)?,
             clock,
@@ -277,6 +280,11 @@ impl Ledger {
     /// Believes the checkpoints of this ledger.
     pub fn verifier(&self) -> &LogVerifier {
         &self.inner.verifier
+    }
+
+    /// What signs receipts of this ledger.
+    pub fn signer(&self) -> &LogSigner {
+        &self.inner.signer
     }
 
     /// The source as which the ledger records its own checkpoints.

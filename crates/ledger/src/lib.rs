@@ -32,7 +32,7 @@ mod verify;
 mod writer;
 
 pub use append::{IndexRun, Receipt};
-pub use error::{AppendError, LedgerError, ReadError};
+pub use error::{AppendError, CoseReceiptError, LedgerError, ReadError};
 pub use fsck::{FsckReport, Problem, Progress, fsck};
 pub use info::LogInfo;
 pub use keys::{LogKey, LogKeyError, parse_public_keys};

@@ -1,10 +1,15 @@
-//! Files that a command writes for a person: never over an existing one.
+//! Files that people hand to a command, and those that it writes for them: evidence never over an
+//! existing one.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
+use stele_merkle::Checkpoint;
+use stele_merkle::note::NOTE_BYTES_MAX;
+
 use crate::error::CliError;
+use crate::keys::LogKeys;
 
 /// Creates a file that must not exist yet.
 ///
@@ -29,4 +34,31 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
         .map_err(|e| CliError::failed(format!("cannot write {}: {e}", path.display())))
+}
+
+/// Writes a file anew: under its name there is at any time the old content or the whole new one,
+/// which is durable. The name itself is durable when its directory was synced.
+///
+/// # Errors
+/// When it can't be written.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let staged = path.with_extension("new");
+    File::create(&staged)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&staged, path))
+        .map_err(|e| CliError::failed(format!("cannot write {}: {e}", path.display())))
+}
+
+/// Reads a checkpoint that somebody kept, and believes it if `keys` signed it.
+///
+/// # Errors
+/// When it can't be read, or a tampering error when it does not verify.
+pub(crate) fn checkpoint(path: &Path, keys: &LogKeys) -> Result<Checkpoint, CliError> {
+    let mut note = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(NOTE_BYTES_MAX as u64 + 1).read_to_end(&mut note))
+        .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
+    keys.verifier().open(&note).map_err(|e| {
+        CliError::tampered(format!("the checkpoint in {} does not verify: {e}", path.display()))
+    })
 }

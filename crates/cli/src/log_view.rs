@@ -10,9 +10,11 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use stele_ledger::{Ledger, LedgerError, LogInfo, ReadError, Reader};
+use stele_ledger::{CoseReceiptError, Ledger, LedgerError, LogInfo, ReadError, Reader};
 use stele_merkle::tile::{TileKind, TilePath};
-use stele_merkle::{Hash, LeafIndex, OpenedCheckpoint, TlogProof, TreeSize};
+use stele_merkle::{
+    Algorithm, CoseReceipt, Hash, LeafIndex, OpenedCheckpoint, ReceiptError, TlogProof, TreeSize,
+};
 use stele_server::api::{self, ConsistencyProof, RecordEvent, Witnessing};
 use stele_store::{DiskStore, StoreError};
 
@@ -33,10 +35,20 @@ pub(crate) enum LogView {
 
 /// A directory with a ledger, open for reading.
 pub(crate) struct Directory {
+    dir: DataDir,
     reader: Reader,
     /// Keys that the person gave; the directory's own are worth less.
     pinned: LogKeys,
     own: LogKeys,
+}
+
+/// What a COSE receipt is to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReceiptOf {
+    /// That the record of this index is in the log.
+    Record(u64),
+    /// That the log continues itself as it was at this size.
+    Growth(u64),
 }
 
 /// A record as the API gives it.
@@ -112,20 +124,28 @@ impl LogView {
     /// # Errors
     /// A tampering error if its signatures do not hold.
     pub(crate) async fn open_checkpoint(&self, note: &str) -> Result<Opened, CliError> {
-        let (pinned, keys) = match self {
-            Self::Server(client) if client.keys().is_empty() => {
-                let info: api::LogInfo = client.json("v1/log", &Query::new()).await?;
-                (false, LogKeys::from_texts(&info.verifier_keys)?)
-            }
-            Self::Server(client) => (true, client.keys().clone()),
-            Self::Directory(dir) if dir.pinned.is_empty() => (false, dir.own.clone()),
-            Self::Directory(dir) => (true, dir.pinned.clone()),
-        };
+        let (keys, pinned) = self.keys().await?;
         let signed = keys
             .verifier()
             .open_signed(note.as_bytes())
             .map_err(|e| CliError::tampered(format!("the checkpoint does not verify: {e}")))?;
         Ok(Opened { signed, keys, pinned })
+    }
+
+    /// The keys that the log is checked with, and whether they are pinned.
+    ///
+    /// # Errors
+    /// When none are pinned, and the log's own can't be read.
+    pub(crate) async fn keys(&self) -> Result<(LogKeys, bool), CliError> {
+        Ok(match self {
+            Self::Server(client) if client.keys().is_empty() => {
+                let info: api::LogInfo = client.json("v1/log", &Query::new()).await?;
+                (LogKeys::from_texts(&info.verifier_keys)?, false)
+            }
+            Self::Server(client) => (client.keys().clone(), true),
+            Self::Directory(dir) if dir.pinned.is_empty() => (dir.own.clone(), false),
+            Self::Directory(dir) => (dir.pinned.clone(), true),
+        })
     }
 
     /// A record.
@@ -160,6 +180,30 @@ impl LogView {
                     .map_err(|e| CliError::tampered(format!("the server's proof: {e}")))
             }
             Self::Directory(dir) => dir.proof(index),
+        }
+    }
+
+    /// A COSE receipt for the newest checkpoint.
+    ///
+    /// # Errors
+    /// When there is nothing of that kind under it, or the directory's private key can't be read.
+    pub(crate) async fn receipt(
+        &self,
+        of: ReceiptOf,
+        algorithm: Algorithm,
+    ) -> Result<CoseReceipt, CliError> {
+        match self {
+            Self::Server(client) => {
+                let of = match of {
+                    ReceiptOf::Record(index) => ("index", index.to_string()),
+                    ReceiptOf::Growth(old) => ("old", old.to_string()),
+                };
+                let algorithm = ("algorithm", algorithm.to_string().to_ascii_lowercase());
+                let bytes = client.bytes("v1/log/receipt", &vec![of, algorithm]).await?;
+                CoseReceipt::parse(&bytes)
+                    .map_err(|e| CliError::tampered(format!("the server's receipt: {e}")))
+            }
+            Self::Directory(dir) => dir.receipt(of, algorithm),
         }
     }
 
@@ -214,7 +258,7 @@ impl Directory {
         let keys = if pinned.is_empty() { &own } else { &pinned };
         let reader = Ledger::open_read_only(store, &keys.verifier()).map_err(ledger_error)?;
         reader.take_stored_cosigned(&keys.verifier());
-        Ok(Self { reader, pinned, own })
+        Ok(Self { dir: dir.clone(), reader, pinned, own })
     }
 
     /// What reads the records.
@@ -233,6 +277,25 @@ impl Directory {
             None => Err(CliError::failed("no signed checkpoint lies beside the records")
                 .hint("start `stele up` on this directory once; it signs one")),
         }
+    }
+
+    fn receipt(&self, of: ReceiptOf, algorithm: Algorithm) -> Result<CoseReceipt, CliError> {
+        let signer = self.dir.log_key()?.signer().map_err(CliError::failed)?;
+        let receipt = match of {
+            ReceiptOf::Record(index) => {
+                self.reader.inclusion_receipt(&signer, algorithm, LeafIndex(index))
+            }
+            ReceiptOf::Growth(old) => {
+                self.reader.consistency_receipt(&signer, algorithm, TreeSize(old))
+            }
+        };
+        receipt.map_err(|e| match e {
+            CoseReceiptError::Read(error) => read_error(error),
+            CoseReceiptError::Receipt(error @ ReceiptError::EmptyProof) => {
+                CliError::not_found(error)
+            }
+            other => CliError::failed(other),
+        })
     }
 
     fn proof(&self, index: u64) -> Result<TlogProof, CliError> {

@@ -1,6 +1,6 @@
 //! The errors of opening, appending and reading.
 
-use stele_merkle::{KeyError, LeafIndex, SignError, TreeSize};
+use stele_merkle::{KeyError, LeafIndex, ReceiptError, SignError, TreeSize};
 use stele_record::Seq;
 use stele_store::{ObjectName, StoreError};
 
@@ -52,6 +52,18 @@ pub enum LedgerError {
     /// The system refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
+}
+
+/// Why no COSE receipt was issued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoseReceiptError {
+    /// The proof could not be made.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The proof has no form as a receipt, or could not be signed.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
 }
 
 /// Why something stored could not be read.

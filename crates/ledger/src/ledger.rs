@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use stele_merkle::{Hash, LogVerifier, TreeSize};
+use stele_merkle::{Hash, LogSigner, LogVerifier, TreeSize};
 use stele_record::{SourceId, Submission};
 use stele_store::{Clock, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -101,6 +101,8 @@ pub struct Ledger {
 
 struct Inner {
     reader: Reader,
+    /// For receipts; the writer has its own.
+    signer: LogSigner,
     verifier: LogVerifier,
     own_source: SourceId,
     clock: Arc<dyn Clock>,
@@ -138,7 +140,8 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
-        Self::start(LedgerCore::create(store, key, Arc::clone(&clock), &options)?, clock, options)
+        let core = LedgerCore::create(store, key, Arc::clone(&clock), &options)?;
+        Self::start(core, key.signer()?, clock, options)
     }
 
     /// Opens the ledger in a store: reads it, checks it against what was signed, and starts the
@@ -153,11 +156,13 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
-        Self::start(LedgerCore::open(store, key, Arc::clone(&clock), &options)?, clock, options)
+        let core = LedgerCore::open(store, key, Arc::clone(&clock), &options)?;
+        Self::start(core, key.signer()?, clock, options)
     }
 
     fn start(
         core: LedgerCore,
+        signer: LogSigner,
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
@@ -181,6 +186,7 @@ impl Ledger {
         let packing = spawn("ledger-packer", move || packer.run(&packing))?;
         let inner = Inner {
             reader,
+            signer,
             verifier,
             own_source,
             clock,
@@ -220,6 +226,11 @@ impl Ledger {
     /// Believes the checkpoints of this ledger.
     pub fn verifier(&self) -> &LogVerifier {
         &self.inner.verifier
+    }
+
+    /// What signs receipts of this ledger.
+    pub fn signer(&self) -> &LogSigner {
+        &self.inner.signer
     }
 
     /// The source as which the ledger records its own checkpoints.

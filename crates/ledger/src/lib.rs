@@ -38,7 +38,7 @@ pub mod witness;
 mod writer;
 
 pub use append::{IndexRun, Receipt};
-pub use error::{AppendError, LedgerError, ReadError};
+pub use error::{AppendError, CoseReceiptError, LedgerError, ReadError};
 pub use fsck::{FsckReport, Problem, Progress, fsck};
 pub use info::LogInfo;
 pub use keys::{LogKey, LogKeyError, parse_public_keys};

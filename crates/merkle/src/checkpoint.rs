@@ -189,6 +189,13 @@ impl LogSigner {
         vec![self.ed25519.verifier_key().clone(), self.ml_dsa_44.verifier_key().clone()]
     }
 
+    /// The key of this algorithm, if the log has one.
+    pub(crate) fn key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
+        [&self.ed25519, &self.ml_dsa_44]
+            .into_iter()
+            .find(|key| key.verifier_key().algorithm() == algorithm)
+    }
+
     /// A verifier that believes a checkpoint of this log only if both keys signed it.
     pub fn verifier(&self) -> LogVerifier {
         LogVerifier::new(self.verifier_keys()).require_all()

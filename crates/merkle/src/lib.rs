@@ -1,6 +1,6 @@
 //! The Merkle log of C2SP: hashes, proofs, tiles, signed notes, checkpoints, cosignatures, trust
-//! policies, the messages of witnesses, and `.tlog-proof` files. Together with the crate `record` this
-//! is all that an auditor must believe.
+//! policies, the messages of witnesses, `.tlog-proof` files and COSE receipts. Together with the
+//! crate `record` this is all that an auditor must believe.
 //!
 //! What this crate is not: it knows no clock, no file, no network, and not what a record means.
 //! Where hashes are kept is the caller's matter, behind [`Subtrees`].
@@ -16,6 +16,7 @@ mod memory;
 pub mod note;
 pub mod policy;
 pub mod proof_file;
+pub mod receipt;
 pub mod tile;
 mod tree;
 mod verify;
@@ -31,6 +32,7 @@ pub use memory::{MemoryTree, NoSuchNode};
 pub use note::{Note, NoteError, Signature, Verified};
 pub use policy::{Policy, PolicyError, Verdict};
 pub use proof_file::{ProofFileError, TlogProof};
+pub use receipt::{CoseReceipt, ReceiptError, ReceiptProof};
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,
 };

@@ -3,9 +3,12 @@
 //! Not here: reading or serving them.
 //! Invariant: a path has one text form, and only that one is parsed.
 
+mod build;
+
 use std::fmt;
 use std::str::FromStr;
 
+pub use self::build::TileBuilder;
 use crate::hash::{HASH_BYTES, Hash};
 use crate::tree::TreeSize;
 

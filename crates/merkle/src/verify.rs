@@ -60,6 +60,20 @@ pub fn verify_inclusion(
     proof: &[Hash],
     root: Hash,
 ) -> Result<(), ProofError> {
+    let hash = inclusion_root(leaf, index, size, proof)?;
+    if hash == root { Ok(()) } else { Err(ProofError::WrongRoot { expected: root }) }
+}
+
+/// Root that the proof leads to from the leaf.
+///
+/// # Errors
+/// [`ProofError`] if it leads to none: there is no such leaf, or its length is wrong.
+pub(crate) fn inclusion_root(
+    leaf: Hash,
+    index: LeafIndex,
+    size: TreeSize,
+    proof: &[Hash],
+) -> Result<Hash, ProofError> {
     if !size.contains(index) {
         return Err(ProofError::NoSuchLeaf { index, size });
     }
@@ -73,10 +87,7 @@ pub fn verify_inclusion(
             Some(Side::Right) => hash = node_hash(&hash, sibling),
         }
     }
-    if !path.at_root() {
-        return Err(wrong_length);
-    }
-    if hash == root { Ok(()) } else { Err(ProofError::WrongRoot { expected: root }) }
+    if path.at_root() { Ok(hash) } else { Err(wrong_length) }
 }
 
 /// Checks that the tree of size `old` with `old_root` is a prefix of the tree of size `new` with
@@ -91,13 +102,53 @@ pub fn verify_consistency(
     new_root: Hash,
     proof: &[Hash],
 ) -> Result<(), ProofError> {
+    if old == TreeSize::EMPTY {
+        return verify_begun(old_root, new, new_root, proof);
+    }
+    let hash = consistency_root(old, old_root, new, proof)?;
+    if hash == new_root { Ok(()) } else { Err(ProofError::WrongRoot { expected: new_root }) }
+}
+
+/// Checks that a tree continues the empty one, as every tree does, with an empty proof.
+fn verify_begun(
+    old_root: Hash,
+    new: TreeSize,
+    new_root: Hash,
+    proof: &[Hash],
+) -> Result<(), ProofError> {
+    if old_root != EMPTY_ROOT {
+        return Err(ProofError::WrongOldRoot { expected: old_root });
+    }
+    if !proof.is_empty() {
+        return Err(ProofError::Length { got: proof.len() });
+    }
+    if new == TreeSize::EMPTY && new_root != EMPTY_ROOT {
+        return Err(ProofError::WrongRoot { expected: new_root });
+    }
+    Ok(())
+}
+
+/// Root of the tree of size `new` that the proof leads to from the tree of size `old`, which must
+/// not be empty: the empty tree leads to every root.
+///
+/// # Errors
+/// [`ProofError`] if it leads to none, or not from `old_root`.
+pub(crate) fn consistency_root(
+    old: TreeSize,
+    old_root: Hash,
+    new: TreeSize,
+    proof: &[Hash],
+) -> Result<Hash, ProofError> {
     if old > new {
         return Err(ProofError::SizesReversed { old, new });
     }
-    if old == TreeSize::EMPTY || old == new {
-        return verify_trivial(old, old_root, new, new_root, proof);
-    }
     let wrong_length = ProofError::Length { got: proof.len() };
+    if old == TreeSize::EMPTY {
+        return Err(wrong_length);
+    }
+    if old == new {
+        return if proof.is_empty() { Ok(old_root) } else { Err(wrong_length) };
+    }
     // A perfect older tree is itself a node of the newer one, so the proof leaves its root out.
     let (seed, rest) = if old.0.is_power_of_two() {
         (old_root, proof)
@@ -120,30 +171,11 @@ pub fn verify_consistency(
     if !path.at_root() {
         return Err(wrong_length);
     }
-    if old_hash != old_root {
-        return Err(ProofError::WrongOldRoot { expected: old_root });
+    if old_hash == old_root {
+        Ok(new_hash)
+    } else {
+        Err(ProofError::WrongOldRoot { expected: old_root })
     }
-    if new_hash == new_root { Ok(()) } else { Err(ProofError::WrongRoot { expected: new_root }) }
-}
-
-/// The two cases whose proof is empty: nothing before, and nothing new.
-fn verify_trivial(
-    old: TreeSize,
-    old_root: Hash,
-    new: TreeSize,
-    new_root: Hash,
-    proof: &[Hash],
-) -> Result<(), ProofError> {
-    if !proof.is_empty() {
-        return Err(ProofError::Length { got: proof.len() });
-    }
-    if old == TreeSize::EMPTY && old_root != EMPTY_ROOT {
-        return Err(ProofError::WrongOldRoot { expected: old_root });
-    }
-    if old == new && old_root != new_root {
-        return Err(ProofError::WrongRoot { expected: new_root });
-    }
-    Ok(())
 }
 
 /// On which side of the walked node its sibling stands.

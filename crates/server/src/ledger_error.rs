@@ -2,7 +2,8 @@
 //!
 //! Invariant: names of stored objects and causes from the system go to the log, not to the caller.
 
-use stele_ledger::{AppendError, ReadError};
+use stele_ledger::{AppendError, CoseReceiptError, ReadError};
+use stele_merkle::ReceiptError;
 
 use crate::error::{ApiError, ErrorKind};
 
@@ -14,6 +15,17 @@ pub(crate) fn read_error(error: ReadError) -> ApiError {
             tracing::error!(%error, "stored bytes are not what was signed");
             ApiError::new(ErrorKind::Corrupt, "stored bytes are not what was signed")
                 .hint("run stele fsck on the server; it names what is corrupt")
+        }
+        other => ApiError::internal(other),
+    }
+}
+
+/// A receipt that was not issued.
+pub(crate) fn receipt_error(error: CoseReceiptError) -> ApiError {
+    match error {
+        CoseReceiptError::Read(error) => read_error(error),
+        CoseReceiptError::Receipt(error @ ReceiptError::EmptyProof) => {
+            ApiError::not_found(error.to_string())
         }
         other => ApiError::internal(other),
     }

@@ -1,12 +1,15 @@
 //! Proofs, tiles and entry bundles.
 
+use std::sync::Arc;
+
 use stele_merkle::{
-    Hash, LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root, tile,
+    Algorithm, CoseReceipt, Hash, LeafIndex, LogSigner, ProveError, ReceiptProof, Subtrees,
+    TreeSize, consistency_proof, inclusion_proof, root, tile,
 };
 
-use super::Reader;
-use crate::ReadError;
+use super::{Reader, SignedCheckpoint};
 use crate::tree::TILE_LEVELS;
+use crate::{CoseReceiptError, ReadError};
 
 impl Subtrees for Reader {
     type Error = ReadError;
@@ -46,6 +49,46 @@ impl Reader {
     pub fn consistency_proof(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Hash>, ReadError> {
         self.check_size(new)?;
         consistency_proof(old, new, self).map_err(read_error)
+    }
+
+    /// The COSE receipt that the record at `index` is in the tree of the latest checkpoint.
+    ///
+    /// # Errors
+    /// [`CoseReceiptError::Read`] if it is not, or there is no checkpoint;
+    /// [`CoseReceiptError::Receipt`] if `signer` is not what signed that checkpoint, or the tree
+    /// has one record only.
+    pub fn inclusion_receipt(
+        &self,
+        signer: &LogSigner,
+        algorithm: Algorithm,
+        index: LeafIndex,
+    ) -> Result<CoseReceipt, CoseReceiptError> {
+        let checkpoint = self.checkpoint_for(index.0)?;
+        let hashes = self.inclusion_proof(index, checkpoint.size)?;
+        let proof = ReceiptProof::Inclusion { index, hashes };
+        Ok(signer.receipt(&checkpoint.note, algorithm, proof)?)
+    }
+
+    /// The COSE receipt that the tree of the latest checkpoint continues the one of size `old`.
+    ///
+    /// # Errors
+    /// As [`Reader::inclusion_receipt`], and if `old` is empty or the latest size itself.
+    pub fn consistency_receipt(
+        &self,
+        signer: &LogSigner,
+        algorithm: Algorithm,
+        old: TreeSize,
+    ) -> Result<CoseReceipt, CoseReceiptError> {
+        let checkpoint = self.checkpoint_for(old.0)?;
+        let hashes = self.consistency_proof(old, checkpoint.size)?;
+        let proof = ReceiptProof::Consistency { old, hashes };
+        Ok(signer.receipt(&checkpoint.note, algorithm, proof)?)
+    }
+
+    /// The latest checkpoint, for a receipt about `index` of the log.
+    fn checkpoint_for(&self, index: u64) -> Result<Arc<SignedCheckpoint>, ReadError> {
+        let size = TreeSize::EMPTY;
+        self.signed_checkpoint().ok_or(ReadError::OutOfRange { index, size })
     }
 
     /// The bytes of a C2SP hash tile: `width` hashes, 1 to 256, at tile level `level`.

@@ -1,15 +1,12 @@
-//! Every proof of every small tree is accepted, and every mutation of it refused.
+//! Every bit of every hash of a proof counts, and what is refused is refused with its reason. All
+//! trees of up to 300 leaves are in `tests/proofs.rs`.
 
 use super::*;
 use crate::hash::leaf_hash;
 use crate::memory::MemoryTree;
 use crate::tree::{consistency_proof, inclusion_proof, root};
 
-const SIZES: u64 = 130;
-/// Mutations cost a proof's length each; sizes around powers of two up to here have every shape.
-const MUTATED_SIZES: u64 = 33;
-/// Trying each proof with every other index and size is left out between here and 126.
-const CROSSED_SIZES: u64 = 67;
+const SIZES: u64 = 33;
 
 fn leaf(index: u64) -> Hash {
     leaf_hash(format!("leaf-{index}").as_bytes())
@@ -51,40 +48,10 @@ fn mutations(proof: &[Hash]) -> Vec<Vec<Hash>> {
 }
 
 #[test]
-fn every_inclusion_proof_is_accepted_for_one_index_size_and_leaf_only() {
-    let (tree, roots) = tree_and_roots();
-    for n in 1..=SIZES {
-        let root = roots[n as usize];
-        for m in 0..n {
-            let proof = inclusion_proof(LeafIndex(m), TreeSize(n), &tree).unwrap();
-            let check = |leaf, index, size, root| {
-                verify_inclusion(leaf, LeafIndex(index), TreeSize(size), &proof, root)
-            };
-            assert_eq!(check(leaf(m), m, n, root), Ok(()), "leaf {m} of {n}");
-            if (CROSSED_SIZES..126).contains(&n) {
-                continue;
-            }
-            for other in (0..n).filter(|other| *other != m) {
-                assert!(check(leaf(m), other, n, root).is_err(), "{m} at {other} of {n}");
-                assert!(check(leaf(other), m, n, root).is_err());
-            }
-            for other in (0..=SIZES).filter(|other| *other != n) {
-                assert!(check(leaf(m), m, other, roots[other as usize]).is_err());
-            }
-            for index in [n, n + 1, u64::MAX] {
-                let no_leaf =
-                    matches!(check(leaf(m), index, n, root), Err(ProofError::NoSuchLeaf { .. }));
-                assert!(no_leaf);
-            }
-        }
-    }
-}
-
-#[test]
 fn every_mutation_of_an_inclusion_proof_is_refused() {
     let (tree, roots) = tree_and_roots();
-    for n in (1..=MUTATED_SIZES).chain([63, 64, 65, 127, 128, 129, 130]) {
-        for m in (0..n).step_by(if n > MUTATED_SIZES { 31 } else { 1 }) {
+    for n in 1..=SIZES {
+        for m in 0..n {
             let (index, size) = (LeafIndex(m), TreeSize(n));
             let proof = inclusion_proof(index, size, &tree).unwrap();
             for mutated in mutations(&proof).iter().filter(|mutated| **mutated != proof) {
@@ -99,32 +66,10 @@ fn every_mutation_of_an_inclusion_proof_is_refused() {
 }
 
 #[test]
-fn every_consistency_proof_is_accepted_for_its_two_sizes_only() {
-    let (tree, roots) = tree_and_roots();
-    for new in 0..=SIZES {
-        for old in 0..=new {
-            let proof = consistency_proof(TreeSize(old), TreeSize(new), &tree).unwrap();
-            let check = |old: u64, new: u64| {
-                let (old_root, new_root) = (roots[old as usize], roots[new as usize]);
-                verify_consistency(TreeSize(old), old_root, TreeSize(new), new_root, &proof)
-            };
-            assert_eq!(check(old, new), Ok(()), "{old} to {new}");
-            if old == 0 || old == new || (CROSSED_SIZES..126).contains(&new) {
-                continue;
-            }
-            for other in 1..=SIZES {
-                assert!(other == old || check(other, new).is_err(), "{old} to {new}: {other}");
-                assert!(other == new || check(old, other).is_err(), "{old} to {new}: {other}");
-            }
-        }
-    }
-}
-
-#[test]
 fn every_mutation_of_a_consistency_proof_is_refused() {
     let (tree, roots) = tree_and_roots();
-    for new in (1..=MUTATED_SIZES).chain([64, 65, 128, 129, 130]) {
-        for old in (0..=new).step_by(if new > MUTATED_SIZES { 31 } else { 1 }) {
+    for new in 1..=SIZES {
+        for old in 0..=new {
             let (small, large) = (TreeSize(old), TreeSize(new));
             let (old_root, new_root) = (roots[old as usize], roots[new as usize]);
             let proof = consistency_proof(small, large, &tree).unwrap();

@@ -7,14 +7,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stele_ledger::cosigning::{Cosigning, WitnessStatus};
 use stele_merkle::policy::PolicyWitness;
-use stele_merkle::{LeafIndex, TlogProof, TreeSize};
-use utoipa::IntoParams;
+use stele_merkle::{Algorithm, LeafIndex, TlogProof, TreeSize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::{API_VERSION, ConsistencyProof, Instant, LogInfo, WitnessState, Witnessing};
 use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::{ApiError, ErrorBody};
-use crate::ledger_error::read_error;
+use crate::ledger_error::{read_error, receipt_error};
 use crate::params::{NoParams, Params};
 
 /// What the log is and how far it goes.
@@ -166,4 +166,66 @@ pub(super) async fn consistency(
         hashes: hashes.iter().map(ToString::to_string).collect(),
         checkpoint: checkpoint.note.clone(),
     }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReceiptParams {
+    /// Index of the record that is in the log.
+    index: Option<u64>,
+    /// Or: size of the earlier log that this one continues.
+    old: Option<u64>,
+    /// What the log signs with.
+    #[serde(default)]
+    #[param(inline)]
+    algorithm: ReceiptAlgorithm,
+}
+
+/// The keys of a log, by what they sign with.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ReceiptAlgorithm {
+    #[default]
+    Ed25519,
+    #[serde(rename = "ml-dsa-44")]
+    MlDsa44,
+}
+
+/// That a record is in the log, or that the log continues an earlier one: a COSE receipt
+/// (RFC 9942) for the newest checkpoint.
+#[utoipa::path(
+    get,
+    path = "/v1/log/receipt",
+    tag = "log",
+    params(ReceiptParams),
+    responses(
+        (status = 200, description = "COSE receipt", content_type = "application/cose", body = Vec<u8>),
+        (status = 404, description = "no such record or size under a checkpoint", body = ErrorBody)
+    )
+)]
+pub(super) async fn receipt(
+    State(app): State<App>,
+    Params(ReceiptParams { index, old, algorithm }): Params<ReceiptParams>,
+) -> Result<Response, ApiError> {
+    let algorithm = match algorithm {
+        ReceiptAlgorithm::Ed25519 => Algorithm::Ed25519,
+        ReceiptAlgorithm::MlDsa44 => Algorithm::MlDsa44,
+    };
+    let ledger = app.ledger.clone();
+    let issued = blocking(move || match (index, old) {
+        (Some(index), None) => {
+            Some(ledger.inclusion_receipt(ledger.signer(), algorithm, LeafIndex(index)))
+        }
+        (None, Some(old)) => {
+            Some(ledger.consistency_receipt(ledger.signer(), algorithm, TreeSize(old)))
+        }
+        _ => None,
+    });
+    let issued = issued
+        .await?
+        .ok_or_else(|| ApiError::invalid("query parameters: one of `index` and `old` is needed"))?;
+    let bytes = issued.map_err(receipt_error)?.encode();
+    let content_type = HeaderValue::from_static("application/cose; cose-type=\"cose-sign1\"");
+    Ok(([(header::CONTENT_TYPE, content_type)], bytes).into_response())
 }

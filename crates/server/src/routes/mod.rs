@@ -53,6 +53,7 @@ pub(crate) fn all() -> Routes {
         .routes(routes!(log::info))
         .routes(routes!(log::proof))
         .routes(routes!(log::consistency))
+        .routes(routes!(log::receipt))
         .routes(routes!(records::record))
         .routes(routes!(export::export))
         .routes(routes!(questions::clusters))

@@ -2,6 +2,7 @@
 
 mod append;
 mod export;
+mod prove;
 mod read;
 
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ enum LogCommand {
     Append(append::AppendArgs),
     /// Show a record
     Get(read::GetArgs),
-    /// Prove that a record is in the log, as a C2SP .tlog-proof file
-    Prove(read::ProveArgs),
+    /// Prove that a record is in the log, as a C2SP .tlog-proof file or a COSE receipt
+    Prove(prove::ProveArgs),
     /// Write the log as static files, readable by any C2SP tlog-tiles client
     Export(export::ExportArgs),
 }
@@ -54,7 +55,7 @@ pub(crate) async fn run(app: &App, args: &LogArgs) -> Outcome {
         LogCommand::Info(args) => read::info(app, args).await,
         LogCommand::Append(args) => append::run(app, args).await,
         LogCommand::Get(args) => read::get(app, args).await,
-        LogCommand::Prove(args) => read::prove(app, args).await,
+        LogCommand::Prove(args) => prove::run(app, args).await,
         LogCommand::Export(args) => export::run(app, args).await,
     }
 }

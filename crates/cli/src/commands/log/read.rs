@@ -1,6 +1,4 @@
-//! `stele log info`, `get` and `prove`.
-
-use std::path::PathBuf;
+//! `stele log info` and `get`.
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,7 +9,6 @@ use stele_server::api::Witnessing;
 use super::WhereArgs;
 use crate::app::App;
 use crate::error::{CliError, Exit, Outcome};
-use crate::files;
 use crate::log_view::RecordView;
 use crate::output::{self, Plain};
 use crate::when::{grouped, relative, rfc3339};
@@ -142,7 +139,7 @@ enum RecordOutput {
 }
 
 /// `812345` or `#812345`.
-fn index(text: &str) -> Result<u64, String> {
+pub(super) fn index(text: &str) -> Result<u64, String> {
     text.strip_prefix('#')
         .unwrap_or(text)
         .parse()
@@ -208,48 +205,4 @@ fn table(app: &App, record: &RecordView) -> Result<(), CliError> {
         ));
     }
     Ok(())
-}
-
-/// Arguments of `stele log prove`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  stele log prove 812345 --out record.tlog-proof
-  stele verify record.tlog-proof --key log.pub
-
-The file carries the leaf, so that `stele verify` needs nothing else; any other C2SP tlog-proof
-verifier takes it with the leaf from `stele log get INDEX -o leaf`.")]
-pub(super) struct ProveArgs {
-    /// Index of the record
-    #[arg(value_name = "INDEX", value_parser = index)]
-    index: u64,
-    /// File to write; default is standard output
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    #[command(flatten)]
-    place: WhereArgs,
-}
-
-pub(super) async fn prove(app: &App, args: &ProveArgs) -> Outcome {
-    let view = args.place.view(app)?;
-    let leaf = view.record(args.index).await?.leaf()?;
-    let mut proof = view.proof(args.index).await?;
-    let opened = view.open_checkpoint(&proof.checkpoint_note).await?;
-    let pinned = if opened.pinned { "" } else { " (key not pinned)" };
-    proof.verify(leaf_hash(&leaf), &opened.keys.verifier()).map_err(|e| {
-        CliError::tampered(format!("the proof of record {} does not hold: {e}", args.index))
-    })?;
-    proof.extra = Some(leaf);
-    let text = proof.encode();
-    match &args.out {
-        None => app.ui.raw(text.as_bytes())?,
-        Some(path) => files::write_new(path, text.as_bytes())?,
-    }
-    app.ui.note(&format!(
-        "Record {} is in checkpoint {} of {}{pinned}.",
-        args.index, opened.signed.checkpoint.size, opened.signed.checkpoint.origin
-    ));
-    if let Some(path) = &args.out {
-        app.ui.note(&format!("Check it anywhere: stele verify {} --key KEY", path.display()));
-    }
-    Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! Verifying a file, with no server: evidence, or a C2SP .tlog-proof.
+//! Verifying a file, with no server: evidence, a C2SP .tlog-proof or a COSE receipt.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -6,10 +6,12 @@ use std::path::Path;
 
 use stele_ledger::evidence::{self, Finding};
 use stele_merkle::proof_file::PROOF_FILE_BYTES_MAX;
+use stele_merkle::receipt::RECEIPT_FIRST_BYTE;
 use stele_merkle::{Policy, TlogProof, leaf_hash};
 use stele_record::{Commitment, Header, Salt};
 use stele_server::api::RecordEvent;
 
+use super::receipt;
 use crate::app::App;
 use crate::checks::Checks;
 use crate::error::CliError;
@@ -25,14 +27,23 @@ const PROOF_BEGIN: &[u8] = b"c2sp.org/tlog-proof@";
 /// Faults and remarks that are written out; the rest is counted.
 const FINDINGS_SHOWN_MAX: usize = 20;
 
-/// Verifies a file of either kind.
+/// What a proof is about, for proofs that do not carry it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    /// The record: its leaf, or the JSON of `stele log get`.
+    pub(super) record: Option<&'a Path>,
+    /// The older checkpoint, a signed note.
+    pub(super) since: Option<&'a Path>,
+}
+
+/// Verifies a file of any kind.
 ///
 /// # Errors
 /// When it can't be read.
 pub(super) fn verify(
     app: &App,
     path: &Path,
-    record: Option<&Path>,
+    about: About<'_>,
     keys: &LogKeys,
     policy: Option<&Policy>,
 ) -> Result<Checks, CliError> {
@@ -43,22 +54,25 @@ pub(super) fn verify(
     };
     let begin = input.fill_buf().map_err(|e| cannot_read(path, &e))?;
     if begin.starts_with(PROOF_BEGIN) {
-        return proof(app, path, input, record, keys, policy);
+        return proof(app, path, input, about.record, keys, policy);
     }
     if begin.is_empty() {
         return Err(CliError::usage(format!("{} is empty", path.display())));
     }
+    if begin[0] == RECEIPT_FIRST_BYTE {
+        return receipt::verify(app, path, input, about, keys);
+    }
     if begin[0] != b'{' {
         return Err(CliError::usage(format!(
-            "{} is neither an evidence file nor a .tlog-proof",
+            "{} is no evidence file, no .tlog-proof and no COSE receipt",
             path.display()
         ))
-        .hint("`stele export` writes evidence, `stele log prove` a proof"));
+        .hint("`stele export` writes evidence, `stele log prove` proofs and receipts"));
     }
     evidence(app, path, &mut input, keys, policy)
 }
 
-fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
+pub(super) fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
     CliError::failed(format!("cannot read {}: {error}", path.display()))
 }
 
@@ -104,7 +118,7 @@ fn evidence(
 
 /// A tree of the very size that is pinned must be the pinned one. Trees of other sizes can't be
 /// compared without the log; `stele verify --log` does that.
-fn against_pin(
+pub(super) fn against_pin(
     app: &App,
     keys: &LogKeys,
     size: u64,
@@ -174,17 +188,22 @@ fn proof(
         }
         Err(error) => checks.fail("inclusion of the leaf", chain(&error)),
     }
-    match Header::decode(&leaf) {
+    leaf_is_header(&leaf, &mut checks);
+    Ok(checks)
+}
+
+/// What the proven leaf says about itself.
+pub(super) fn leaf_is_header(leaf: &[u8], checks: &mut Checks) {
+    match Header::decode(leaf) {
         Ok(header) => checks.ok(
             "leaf is a record header",
             format!("{} of source {} seq {}", header.kind, header.source, header.seq),
         ),
         Err(error) => checks.warn("leaf is a record header", format!("no: {error}")),
     }
-    Ok(checks)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -192,7 +211,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The leaf in a file: the JSON of `stele log get`, whose payload is checked too, or the bytes.
-fn record_leaf(path: &Path, checks: &mut Checks) -> Result<Vec<u8>, CliError> {
+pub(super) fn record_leaf(path: &Path, checks: &mut Checks) -> Result<Vec<u8>, CliError> {
     const WHAT: &str = "payload opens the leaf's commitment";
     let bytes = std::fs::read(path).map_err(|e| cannot_read(path, &e))?;
     if bytes.first() != Some(&b'{') {

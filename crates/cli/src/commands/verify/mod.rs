@@ -3,6 +3,7 @@
 
 mod file;
 mod log;
+mod receipt;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub(crate) use log::directory;
 #[command(after_help = "Examples:
   stele verify case42.jsonl --key log.pub
   stele verify record.tlog-proof --key log.pub
+  stele verify record.cose --record record.json --key log.pub
+  stele verify growth.cose --since old.checkpoint --key log.pub
   stele verify --log
   stele verify --log https://ledger.example.com --key log.pub
   stele verify --data /var/lib/stele
@@ -31,12 +34,16 @@ A file is checked without any server. A running log is compared with the checkpo
 when it was verified before: a smaller tree, or one that does not continue it, is a failure. What
 holds is pinned in $XDG_STATE_HOME/stele.")]
 pub(crate) struct VerifyArgs {
-    /// Evidence file or .tlog-proof file; `-` is standard input
+    /// Evidence file, .tlog-proof file or COSE receipt; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present_any = ["log", "data"], conflicts_with_all = ["log", "data"])]
     file: Option<PathBuf>,
-    /// The record that a .tlog-proof without a leaf is about: its leaf, or the JSON of `stele log get`
+    /// The record that a COSE receipt, or a .tlog-proof without a leaf, is about: its leaf, or the
+    /// JSON of `stele log get`
     #[arg(long, value_name = "FILE", requires = "file")]
     record: Option<PathBuf>,
+    /// The older checkpoint that a COSE receipt says is continued; default is the pinned one
+    #[arg(long, value_name = "CHECKPOINT", requires = "file")]
+    since: Option<PathBuf>,
     /// Verify a running log: this server, or that of the context
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "data")]
     log: Option<String>,
@@ -72,7 +79,8 @@ pub(crate) async fn run(app: &App, args: &VerifyArgs) -> Outcome {
     } else {
         let file = args.file.as_deref().ok_or_else(|| CliError::usage("a FILE is needed"))?;
         let keys = file_keys(app, args, policy)?;
-        file::verify(app, file, args.record.as_deref(), &keys, policy)?
+        let about = file::About { record: args.record.as_deref(), since: args.since.as_deref() };
+        file::verify(app, file, about, &keys, policy)?
     };
     checks.finish(app, args.output)
 }

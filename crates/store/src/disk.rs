@@ -5,11 +5,12 @@
 //! DIR/objects/   write-once files, mode 0444, never visible half-written
 //! DIR/hints/     files that may be replaced
 //! DIR/staging/   only where the file system has no unnamed files; emptied at open
+//! DIR/quarantine/  damaged objects that a repair has put aside; never emptied
 //! ```
 //!
 //! A create is: unnamed file, write, flush, link under its name, flush the directory. The link is
 //! atomic and fails if the name exists. A failed flush is fatal: Linux marks the lost pages clean,
-//! so that a second flush would report success.
+//! so that a second flush would report success. After one, this store refuses every further write.
 
 mod create;
 #[cfg(test)]
@@ -20,12 +21,12 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use bytes::Bytes;
 
 use self::create::Creator;
-use crate::{ObjectName, Put, Store, StoreError, random_bytes};
+use crate::{ObjectName, Put, Quarantine, Store, StoreError, random_bytes};
 
 /// A directory with write-once files.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct DiskStore {
 struct Writer {
     creator: Creator,
     hints: Mutex<()>,
+    /// What could not be flushed: nothing is written after that.
+    failed: OnceLock<String>,
     /// The lock lives as long as this file is open.
     _lock: File,
 }
@@ -59,7 +62,15 @@ impl DiskStore {
         let lock = lock(&root.join("lock"))?;
         empty(&root.join("staging"))?;
         let creator = Creator::new(root.join("objects"), root.join("staging"));
-        Ok(Self { root, writer: Some(Writer { creator, hints: Mutex::new(()), _lock: lock }) })
+        Ok(Self {
+            root,
+            writer: Some(Writer {
+                creator,
+                hints: Mutex::new(()),
+                failed: OnceLock::new(),
+                _lock: lock,
+            }),
+        })
     }
 
     /// Opens `root` for reading, also while another process writes there.
@@ -92,8 +103,21 @@ impl DiskStore {
         self.root.join("hints").join(name.as_str())
     }
 
-    fn writer(&self) -> Result<&Writer, StoreError> {
-        self.writer.as_ref().ok_or(StoreError::ReadOnly)
+    /// Writes, unless a flush has failed before.
+    fn writing<T>(
+        &self,
+        write: impl FnOnce(&Writer) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
+        if let Some(what) = writer.failed.get() {
+            let error = io::Error::other("an earlier flush failed; nothing was written");
+            return Err(StoreError::fatal(what, error));
+        }
+        let written = write(writer);
+        if let Err(StoreError::Fatal { what, .. }) = &written {
+            let _ = writer.failed.set(what.clone());
+        }
+        written
     }
 }
 
@@ -132,7 +156,7 @@ fn empty(directory: &Path) -> Result<(), StoreError> {
 
 impl Store for DiskStore {
     fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        self.writer()?.creator.create(name, parts)
+        self.writing(|writer| writer.creator.create(name, parts))
     }
 
     fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
@@ -177,25 +201,25 @@ impl Store for DiskStore {
     }
 
     fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.writer()?;
-        match fs::remove_file(self.object_path(name)) {
+        self.writing(|_| match fs::remove_file(self.object_path(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::io(format!("retiring {name}"), error))
             }
             _ => Ok(()),
-        }
+        })
     }
 
     fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        let writer = self.writer()?;
-        let _one_at_a_time = writer.hints.lock().unwrap_or_else(|e| e.into_inner());
-        let path = self.hint_path(name);
-        let failed = |error| StoreError::io(format!("writing hint {name}"), error);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let staged = self.root.join("staging").join(hex(&random_bytes::<8>()));
-        fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(failed)
+        self.writing(|writer| {
+            let _one_at_a_time = writer.hints.lock().unwrap_or_else(|e| e.into_inner());
+            let path = self.hint_path(name);
+            let failed = |error| StoreError::io(format!("writing hint {name}"), error);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            let staged = self.root.join("staging").join(hex(&random_bytes::<8>()));
+            fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(failed)
+        })
     }
 
     fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
@@ -204,6 +228,12 @@ impl Store for DiskStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io(format!("reading hint {name}"), error)),
         }
+    }
+}
+
+impl Quarantine for DiskStore {
+    fn quarantine(&self, name: &ObjectName) -> Result<Option<String>, StoreError> {
+        self.writing(|_| create::put_aside(&self.object_path(name), &self.root, name))
     }
 }
 

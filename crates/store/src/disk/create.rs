@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,7 +146,7 @@ fn create_unnamed(
 fn write_and_flush(mut file: File, name: &ObjectName, parts: &[&[u8]]) -> Result<File, StoreError> {
     write_all(&mut file, parts)
         .map_err(|error| StoreError::io(format!("writing {name}"), error))?;
-    file.sync_all().map_err(|error| StoreError::fatal(name.to_string(), error))?;
+    flush(&file, || name.to_string())?;
     Ok(file)
 }
 
@@ -210,6 +210,79 @@ pub(super) fn make_directories(path: &Path) -> Result<(), StoreError> {
 }
 
 fn flush_directory(directory: &OwnedFd, path: &Path) -> Result<(), StoreError> {
-    rustix::fs::fsync(directory)
-        .map_err(|error| StoreError::fatal(path.display().to_string(), error.into()))
+    flush(directory, || path.display().to_string())
+}
+
+/// The one flush of this store. An error is fatal; see the head of `disk`.
+fn flush(file: impl AsFd, what: impl FnOnce() -> String) -> Result<(), StoreError> {
+    let flushed = rustix::fs::fsync(file);
+    #[cfg(test)]
+    let flushed = flushed.and_then(|()| faults::flush());
+    flushed.map_err(|error| StoreError::fatal(what(), error.into()))
+}
+
+/// Moves the object at `path` to `root/quarantine/NAME.N`, with the first N that is free. The link
+/// comes before the unlink, so that the bytes are never without a name.
+pub(super) fn put_aside(
+    path: &Path,
+    root: &Path,
+    name: &ObjectName,
+) -> Result<Option<String>, StoreError> {
+    let failed = |error| StoreError::io(format!("putting {name} aside"), error);
+    let open = |path: &Path| File::open(path).map(OwnedFd::from).map_err(failed);
+    let mut number = 0_u64;
+    let kept = loop {
+        let kept = root.join(format!("quarantine/{name}.{number}"));
+        let parent = kept.parent().unwrap_or(root);
+        make_directories(parent)?;
+        match fs::hard_link(path, &kept) {
+            Ok(()) => {
+                flush_directory(&open(parent)?, parent)?;
+                break kept;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed(error)),
+        }
+    };
+    fs::remove_file(path).map_err(failed)?;
+    let parent = path.parent().unwrap_or(root);
+    flush_directory(&open(parent)?, parent)?;
+    Ok(Some(kept.display().to_string()))
+}
+
+/// Flushes that fail on demand.
+#[cfg(test)]
+pub(super) mod faults {
+    use std::cell::Cell;
+
+    use rustix::io::Errno;
+
+    thread_local! {
+        static UNTIL_FAILURE: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// On this thread the flush after `flushes` more fails, once.
+    pub(crate) fn fail_after(flushes: u32) {
+        UNTIL_FAILURE.set(Some(flushes));
+    }
+
+    /// Whether the failure has happened, or was never asked for.
+    pub(crate) fn is_over() -> bool {
+        UNTIL_FAILURE.take().is_none()
+    }
+
+    pub(crate) fn flush() -> Result<(), Errno> {
+        match UNTIL_FAILURE.get() {
+            None => Ok(()),
+            Some(0) => {
+                UNTIL_FAILURE.set(None);
+                Err(Errno::IO)
+            }
+            Some(left) => {
+                UNTIL_FAILURE.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
 }

@@ -187,6 +187,7 @@ fn router(context: App) -> Router {
         .merge(guard(Scope::Read, routes.read.into()))
         .merge(guard(Scope::Append, routes.append.into()))
         .merge(guard(Scope::Deliver, routes.deliver.into()))
+        .merge(guard(Scope::Mirror, routes.mirror.into()))
         .fallback(async || ApiError::not_found("no such route").hint("see /openapi.json"))
         .method_not_allowed_fallback(async || {
             ApiError::new(ErrorKind::MethodNotAllowed, "the route does not take this method")

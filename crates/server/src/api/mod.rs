@@ -12,7 +12,7 @@ mod time;
 
 pub use cloud_event::RecordEvent;
 pub use events::{AppendAck, AppendedEvent};
-pub use log::{ConsistencyProof, DeliveryAck, LogInfo, RunOfIndices};
+pub use log::{ConsistencyProof, DeliveryAck, LogInfo, RunOfIndices, StoredObjects};
 pub use state::*;
 pub use time::{Instant, format_time};
 

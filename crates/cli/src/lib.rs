@@ -28,6 +28,7 @@ mod point;
 mod receipts;
 mod recorder_metrics;
 mod recorders;
+mod remote;
 mod resolved;
 mod resources;
 mod scope;

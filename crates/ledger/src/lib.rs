@@ -24,6 +24,7 @@ mod own;
 mod pack;
 mod reader;
 mod recover;
+mod repair;
 mod settle;
 mod streams;
 mod tables;
@@ -33,7 +34,10 @@ mod writer;
 
 pub use append::{IndexRun, Receipt};
 pub use error::{AppendError, LedgerError, ReadError};
-pub use fsck::{FsckReport, Problem, Progress, fsck};
+pub use fsck::{
+    ByteRange, FsckOptions, FsckOutcome, FsckReport, FsckStateError, Problem, Progress,
+    RecordRange, Remedy, Replacement, SourceRange, fsck, fsck_with,
+};
 pub use info::LogInfo;
 pub use keys::{LogKey, LogKeyError, parse_public_keys};
 pub use ledger::{
@@ -42,6 +46,7 @@ pub use ledger::{
 };
 pub use own::ledger_source_id;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
+pub use repair::{RepairError, Repaired, repair};
 pub use streams::SourceHead;
 
 /// A ledger that is open for reading only.

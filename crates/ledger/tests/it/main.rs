@@ -5,9 +5,13 @@
 mod basic;
 mod common;
 mod damage;
+mod every_byte;
 mod evidence;
 mod faults;
+mod image;
 mod kill;
 mod load;
 mod model;
 mod python;
+mod random_flips;
+mod resume;

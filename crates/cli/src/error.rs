@@ -88,6 +88,11 @@ impl CliError {
         Self::new(Exit::Tampered, message)
     }
 
+    /// Stopped by a signal.
+    pub(crate) fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Interrupted, message)
+    }
+
     /// The answer would touch a gap.
     pub(crate) fn gap(message: impl fmt::Display) -> Self {
         Self::new(Exit::Gap, message)

@@ -29,6 +29,7 @@ mod policies;
 mod receipts;
 mod recorder_metrics;
 mod recorders;
+mod remote;
 mod resolved;
 mod resources;
 mod scope;

@@ -21,9 +21,7 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use block::{
-    BlockHeaders, Entry, HeadersRead, decode_headers, decode_payloads, read_headers,
-};
+pub(crate) use block::{BlockHeaders, Entry, decode_headers, decode_payloads, read_headers};
 pub(crate) use build::{Built, Compression, Content, ObjectBuilder, RecordRef};
 pub(crate) use head::{BlockEntry, Codec, Head, Role, Run, Secret, Stream, TimeRun, Writer};
 

@@ -1,74 +1,66 @@
 //! `fsck`: everything that is stored is derived again from its bytes, with nothing believed.
 //!
-//! Digests of objects and their chain, every leaf hash, every commitment, every source's sequence,
-//! chain and seals, the roots, the checkpoints recorded in the log and the one beside it. Goes on
-//! after a problem, and tells only of causes: a record that is lost is one problem, not also each
-//! hash above it.
+//! Two stages. Objects are read and checked by themselves on several cores (`examine`); then they
+//! are joined in the order of the log (`walk`). Memory: one object and its decoded records for each
+//! core and as many waiting, and 64 bytes for each 256 records of the log.
+//!
+//! Goes on after a problem, and tells only of causes: a record that is lost is one problem, not also
+//! each hash above it. With a mirror at hand, what it has is examined in place of what is damaged,
+//! and may take its place if a signed checkpoint covers it; nothing is written here (`repair`).
 
-mod objects;
+mod candidate;
+mod examine;
+mod journal;
+mod report;
 mod streams;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use bytes::Bytes;
-use stele_merkle::{Hash, LogVerifier, Subtrees, TreeSize};
-use stele_record::LedgerTime;
+use stele_merkle::LogVerifier;
 use stele_store::{ObjectName, Store, StoreError};
 
-use self::streams::StreamChecks;
-use crate::format::{Digest, digest_of};
-use crate::info::{self, checkpoint_hint};
+pub use self::candidate::Replacement;
+pub(crate) use self::examine::{Content, Examined, examine, examine_bytes};
+pub use self::journal::FsckStateError;
+use self::journal::Journal;
+pub use self::report::{
+    ByteRange, FsckReport, Problem, Progress, RecordRange, Remedy, SourceRange,
+};
+pub(crate) use self::walk::{Previous, Walk};
+use crate::format::digest_of;
+use crate::info::{self, LogInfo, checkpoint_hint};
 use crate::objects::{PACKS, SEGMENTS};
-use crate::tree::{Lookup, Tree};
 
 /// How often a check is begun anew because another process was packing meanwhile.
 const MOVED_TRIES: usize = 4;
 
-/// How far a check has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// The object that is being read.
-    pub object: String,
-    /// Objects done.
-    pub objects_done: u64,
-    /// Objects in all.
-    pub objects_total: u64,
-    /// Records done.
-    pub records_done: u64,
+/// How a check is made. The default checks everything, on all cores, with no mirror.
+#[derive(Default, Clone)]
+pub struct FsckOptions<'a> {
+    /// Threads that read and check objects; 0 is one for each core.
+    pub threads: usize,
+    /// File in which the check notes after each pack how far it is. If the file is there already,
+    /// the check goes on where that one ended. Its content is believed: keep it where only you can
+    /// write. Removed when a check is through.
+    pub state: Option<PathBuf>,
+    /// A copy of the log, to be asked for what is damaged here. It is not believed.
+    pub mirror: Option<&'a dyn Store>,
+    /// Ends the check soon after it becomes true.
+    pub stop: Option<&'a AtomicBool>,
 }
 
-/// Something that is not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The object at fault.
-    pub object: String,
-    /// Index of the record at fault, where it is known.
-    pub record: Option<u64>,
-    /// The fault.
-    pub what: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", crate::error::place(&self.object, self.record), self.what)
-    }
-}
-
-/// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FsckReport {
-    /// Records that are what was written, payload included.
-    pub records: u64,
-    /// Segments read.
-    pub segments: u64,
-    /// Packs read.
-    pub packs: u64,
-    /// Seals of sources whose signature and chain hold.
-    pub seals: u64,
-    /// Seals that could not be checked, because the source's key or records before it are lost.
-    pub seals_unchecked: u64,
-    /// Signed checkpoints, recorded in the log or beside it, whose root the records give.
-    pub checkpoints: u64,
-    /// Everything that is wrong; empty means that the ledger is whole.
-    pub problems: Vec<Problem>,
+/// What a check gives.
+#[derive(Debug, Clone, Default)]
+pub struct FsckOutcome {
+    /// What was found.
+    pub report: FsckReport,
+    /// What a mirror has for what is damaged, verified against a signed checkpoint.
+    pub replacements: Vec<Replacement>,
 }
 
 /// Checks a whole ledger; goes on after a problem.
@@ -80,191 +72,338 @@ pub fn fsck(
     verifier: &LogVerifier,
     progress: &mut dyn FnMut(&Progress),
 ) -> FsckReport {
+    let outcome = fsck_with(store, verifier, &FsckOptions::default(), progress);
+    outcome.expect("invariant: only a state file can make a check fail").report
+}
+
+/// As [`fsck`], with options.
+///
+/// # Errors
+/// [`FsckStateError`] if the state file cannot be used.
+pub fn fsck_with(
+    store: &dyn Store,
+    verifier: &LogVerifier,
+    options: &FsckOptions<'_>,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<FsckOutcome, FsckStateError> {
     let mut tries = 0;
     loop {
-        let mut fsck = Fsck::new(store, verifier, progress);
-        let packs = fsck.run();
+        let mut fsck = Fsck::new(store, verifier, options, progress)?;
+        let packs = fsck.run()?;
         tries += 1;
         // Objects that are gone although they were listed: were they packed meanwhile?
         let now = || store.list(&format!("{PACKS}/"), None).ok();
         if !fsck.moved || tries == MOVED_TRIES || now() == Some(packs) {
-            return fsck.report;
+            return Ok(fsck.outcome()?);
         }
     }
 }
 
-struct Fsck<'a> {
+pub(crate) struct Fsck<'a> {
     store: &'a dyn Store,
-    verifier: &'a LogVerifier,
+    options: &'a FsckOptions<'a>,
     progress: &'a mut dyn FnMut(&Progress),
     done: Progress,
-    report: FsckReport,
-    /// `None` once a leaf is lost for good.
-    tree: Option<Tree>,
-    next_index: u64,
-    /// Number of the next segment, `None` where the pack that says it cannot be read.
-    next_segment: Option<u64>,
-    /// The digest that the next segment must name, where it is known.
-    previous: Option<Digest>,
-    streams: StreamChecks,
-    own_source: Option<String>,
-    /// Ledger time of the record before.
-    last_time: Option<LedgerTime>,
-    /// Checkpoints recorded in the object that is being read.
-    pending: Vec<(u64, Bytes)>,
+    walk: Walk,
+    journal: Option<Journal>,
+    /// The checkpoint beside the log, read before anything else.
+    hint: Result<Option<Bytes>, StoreError>,
+    /// The mirror's.
+    mirror_hint: Option<Bytes>,
+    replacements: Vec<Replacement>,
     /// An object was listed but is gone.
     moved: bool,
+}
+
+/// What is to be read.
+struct Plan {
+    packs: Vec<ObjectName>,
+    /// Those that are read now, packs before segments.
+    names: Vec<ObjectName>,
 }
 
 impl<'a> Fsck<'a> {
     fn new(
         store: &'a dyn Store,
         verifier: &'a LogVerifier,
+        options: &'a FsckOptions<'a>,
         progress: &'a mut dyn FnMut(&Progress),
-    ) -> Self {
-        Self {
+    ) -> Result<Self, FsckStateError> {
+        // In this order, so that what another process does meanwhile only adds to what was seen.
+        let mirror_hint =
+            options.mirror.and_then(|mirror| mirror.read_hint(&checkpoint_hint()).ok().flatten());
+        let hint = store.read_hint(&checkpoint_hint());
+        let watched = hint.as_ref().ok().and_then(|note| verifier.open(note.as_ref()?).ok());
+        let mut walk = Walk::new(verifier.clone(), watched.map(|checkpoint| checkpoint.size.0));
+        let journal = match &options.state {
+            None => None,
+            Some(path) => Some(Journal::open(path, store, &mut walk)?),
+        };
+        Ok(Self {
             store,
-            verifier,
+            options,
             progress,
-            done: Progress {
-                object: String::new(),
-                objects_done: 0,
-                objects_total: 0,
-                records_done: 0,
-            },
-            report: FsckReport::default(),
-            tree: Some(Tree::default()),
-            next_index: 0,
-            next_segment: Some(0),
-            previous: None,
-            streams: StreamChecks::default(),
-            own_source: None,
-            last_time: None,
-            pending: Vec::new(),
+            done: Progress::default(),
+            walk,
+            journal,
+            hint,
+            mirror_hint,
+            replacements: Vec::new(),
             moved: false,
-        }
+        })
     }
 
     /// Checks everything; gives the packs that were there.
-    fn run(&mut self) -> Vec<ObjectName> {
-        // In this order, so that what another process does meanwhile only adds to what was seen.
-        let hint = self.store.read_hint(&checkpoint_hint());
-        let segments = self.list(SEGMENTS);
-        let packs = self.list(PACKS);
+    fn run(&mut self) -> Result<Vec<ObjectName>, FsckStateError> {
+        let plan = self.plan();
         self.log_info();
-        self.done.objects_total = (packs.len() + segments.len()) as u64;
-        for name in &packs {
-            self.start(name);
-            self.report.packs += 1;
-            self.pack(name);
-            self.done.objects_done += 1;
+        let threads = match self.options.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let lanes = threads.min(plan.names.len()).max(1);
+        let (store, names) = (self.store, &plan.names);
+        thread::scope(|scope| {
+            // Each lane takes every so many-th object, so that they come out in order, and waits
+            // with the next one until the last one was taken.
+            let lane = |lane: usize| {
+                let (sender, examined) = sync_channel(1);
+                scope.spawn(move || {
+                    let mine = names.iter().skip(lane).step_by(lanes);
+                    mine.map(|name| examine(store, name)).all(|object| sender.send(object).is_ok())
+                });
+                examined
+            };
+            let examined: Vec<_> = (0..lanes).map(lane).collect();
+            for (at, lane) in (0..names.len()).zip(examined.iter().cycle()) {
+                if self.is_stopped() {
+                    return Ok(());
+                }
+                let Ok(object) = lane.recv() else { break };
+                self.take(object)?;
+                self.done.objects_done += 1;
+                let more = names.len() - at > 1;
+                self.tell(more);
+            }
+            Ok(())
+        })?;
+        if !self.is_stopped() {
+            self.end();
+            self.walk.report.complete = true;
         }
-        for name in &segments {
-            self.start(name);
-            self.report.segments += 1;
-            self.segment(name);
-            self.done.objects_done += 1;
-        }
-        self.hint(hint);
         (self.progress)(&self.done);
-        packs
+        Ok(plan.packs)
     }
 
-    fn start(&mut self, name: &ObjectName) {
-        self.done.object = name.to_string();
-        (self.progress)(&self.done);
+    fn is_stopped(&self) -> bool {
+        self.options.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
-    fn problem(&mut self, object: &str, record: Option<u64>, what: impl Into<String>) {
-        self.report.problems.push(Problem { object: object.to_owned(), record, what: what.into() });
+    fn tell(&mut self, more: bool) {
+        self.done.problems = self.walk.report.problems.len() as u64;
+        if more {
+            (self.progress)(&self.done);
+        }
+    }
+
+    fn plan(&mut self) -> Plan {
+        let (segments, _) = self.list(SEGMENTS);
+        let (packs, _) = self.list(PACKS);
+        self.strangers();
+        let done = self.journal.as_ref().map_or(0, Journal::packs);
+        let names: Vec<_> = packs.iter().skip(done).chain(&segments).cloned().collect();
+        let size = |name: &ObjectName| self.store.size(name).unwrap_or(0);
+        let earlier = &self.walk.report;
+        self.done.objects_done = done as u64;
+        self.done.objects_total = (done + names.len()) as u64;
+        self.done.records_done = earlier.records_not_read_again;
+        self.done.bytes_done = packs.iter().take(done).map(size).sum();
+        self.done.bytes_total = self.done.bytes_done + names.iter().map(size).sum::<u64>();
+        let signed = self.hint.as_ref().ok().and_then(|note| {
+            let checkpoint = self.walk.verifier.open(note.as_ref()?).ok()?;
+            Some(checkpoint.size.0)
+        });
+        self.done.records_total = signed;
+        Plan { packs, names }
+    }
+
+    /// The objects of a directory: those that a ledger writes, and others.
+    fn list(&mut self, directory: &str) -> (Vec<ObjectName>, Vec<ObjectName>) {
+        let prefix = format!("{directory}/");
+        match self.store.list(&prefix, None) {
+            Ok(names) => names.into_iter().partition(|name| name.number_in(directory).is_some()),
+            Err(error) => {
+                self.walk.problem(&prefix, error.to_string());
+                Default::default()
+            }
+        }
+    }
+
+    /// Objects that are none of a ledger's.
+    fn strangers(&mut self) {
+        // A store that cannot be listed was told of.
+        let Ok(all) = self.store.list("", None) else { return };
+        let known = |name: &ObjectName| {
+            *name == info::name()
+                || [PACKS, SEGMENTS].iter().any(|dir| name.number_in(dir).is_some())
+        };
+        for name in all.iter().filter(|name| !known(name)) {
+            self.walk.problem(name.as_str(), "no ledger writes an object of this name");
+        }
     }
 
     fn log_info(&mut self) {
         let name = info::name();
-        match self.store.read(&name) {
-            Ok(bytes) => self.previous = Some(digest_of(&[&bytes])),
-            Err(error) => return self.problem(name.as_str(), None, error.to_string()),
-        }
-        match info::load(self.store) {
-            Ok((info, _)) => {
-                let known = self.verifier.keys();
-                if !known.iter().any(|key| key.name() == info.origin) {
-                    let what = format!("it names the log {:?}, no key is of that log", info.origin);
-                    self.problem(name.as_str(), None, what);
-                }
-                let named = |key: &String| known.iter().any(|known| known.to_string() == *key);
-                if !info.keys.iter().all(named) {
-                    self.problem(name.as_str(), None, "it names keys that are not the log's");
-                }
-                self.own_source = Some(info.source);
+        let verifier = self.walk.verifier.clone();
+        let check = |bytes: &Bytes| LogInfo::check(bytes, &verifier);
+        let found = match self.store.read(&name) {
+            Ok(bytes) => check(&bytes).map(|info| (info, bytes)),
+            Err(StoreError::NotFound { .. }) => Err("it is missing".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (info, previous) = match found {
+            Ok((info, bytes)) => {
+                self.done.bytes_done += bytes.len() as u64;
+                let (digest, proven) = (digest_of(&[&bytes]), info.is_proven());
+                (info, Previous::LogInfo { digest, proven })
             }
-            Err(crate::LedgerError::Corrupt { what, .. }) => {
-                self.problem(name.as_str(), None, what);
-            }
-            Err(error) => self.problem(name.as_str(), None, error.to_string()),
-        }
-    }
-
-    fn list(&mut self, directory: &str) -> Vec<ObjectName> {
-        let prefix = format!("{directory}/");
-        let names = match self.store.list(&prefix, None) {
-            Ok(names) => names,
-            Err(error) => {
-                self.problem(&prefix, None, error.to_string());
-                return Vec::new();
+            Err(what) => {
+                let problem = self.walk.problem(name.as_str(), what);
+                let Some((info, digest)) = self.log_info_of_mirror(problem) else { return };
+                (info, Previous::Replacement(digest))
             }
         };
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            names.into_iter().partition(|name| name.number_in(directory).is_some());
-        for name in unknown {
-            self.problem(name.as_str(), None, "no ledger writes an object of this name");
-        }
-        known
-    }
-
-    /// The checkpoint beside the log: it must be there, be signed, and be of these records.
-    fn hint(&mut self, hint: Result<Option<Bytes>, StoreError>) {
-        let name = format!("hints/{}", checkpoint_hint());
-        let note = match hint {
-            Ok(Some(note)) => note,
-            Ok(None) => return self.problem(&name, None, "there is no signed checkpoint"),
-            Err(error) => return self.problem(&name, None, error.to_string()),
-        };
-        if let Err(what) = self.checkpoint(&note) {
-            self.problem(&name, None, what);
+        self.walk.own_source = Some(info.source);
+        if self.journal.as_ref().is_none_or(|journal| journal.packs() == 0) {
+            self.walk.previous = previous;
         }
     }
 
-    /// Checks a signed note against the records; counts it if it holds.
-    fn checkpoint(&mut self, note: &[u8]) -> Result<(), String> {
-        let checkpoint = self.verifier.open(note).map_err(|e| e.to_string())?;
-        let size = checkpoint.size;
-        if size.0 > self.next_index && self.tree.is_some() {
-            return Err(format!("{size} records were signed, only {} are here", self.next_index));
+    /// Takes in the next object, or what the mirror has for it.
+    fn take(&mut self, object: Examined) -> Result<(), FsckStateError> {
+        let name = object.name.clone();
+        let pack = name.number_in(PACKS).is_some();
+        self.walk.report.bytes += object.len;
+        self.done.bytes_done += object.len;
+        self.done.object = name.to_string();
+        let number = name.number_in(SEGMENTS);
+        let packed = matches!((number, self.walk.next_segment), (Some(n), Some(next)) if n < next);
+        let gone = matches!(&object.content, Err(unreadable) if unreadable.gone);
+        self.moved |= gone;
+        if packed && gone {
+            // Retired since it was listed.
+            return Ok(());
         }
-        match self.root(size) {
-            Some(root) if root == checkpoint.root => self.report.checkpoints += 1,
-            Some(_) => return Err(format!("the first {size} records do not give the signed root")),
-            // Lost records were told of; which root they gave cannot be known.
-            None => {}
+        *(if pack { &mut self.walk.report.packs } else { &mut self.walk.report.segments }) += 1;
+        if !packed {
+            self.fill(&name, object.content.as_ref().ok());
+        }
+        let problems = self.walk.report.problems.len();
+        self.tell_of(&object, packed);
+        let damaged = self.walk.report.problems.len() > problems;
+        if !(damaged && self.replace(&object, problems, packed)) {
+            self.enter(&object, packed, problems);
+            self.settle();
+        }
+        self.done.records_done = self.walk.next_index;
+        if pack && let Some(journal) = &mut self.journal {
+            journal.note(&object, &self.walk)?;
         }
         Ok(())
     }
 
-    fn root(&self, size: TreeSize) -> Option<Hash> {
-        stele_merkle::root(size, &Nodes(self.tree.as_ref()?)).ok()
-    }
-}
-
-struct Nodes<'a>(&'a Tree);
-
-impl Subtrees for Nodes<'_> {
-    type Error = ();
-
-    fn subtree(&self, level: u8, index: u64) -> Result<Hash, ()> {
-        match self.0.lookup(level, index) {
-            Lookup::Found(hash) => Ok(hash),
-            Lookup::InTile(_) | Lookup::Missing => Err(()),
+    /// Tells what is wrong with an object by itself.
+    fn tell_of(&mut self, object: &Examined, packed: bool) {
+        match &object.content {
+            Ok(content) => self.walk.tell_faults(&object.name, content),
+            Err(unreadable) => {
+                let problem = self.walk.problem(object.name.as_str(), unreadable.what.clone());
+                let bytes = unreadable.bytes.as_ref().and_then(walk::byte_range);
+                self.walk.report.problems[problem].bytes = bytes;
+                let first = object.name.number_in(PACKS).unwrap_or(self.walk.next_index);
+                let records = RecordRange { first, last: None };
+                self.walk.report.problems[problem].records = (!packed).then_some(records);
+            }
         }
+    }
+
+    /// Joins an object to those before it; `problem` tells of it if it cannot be read.
+    fn enter(&mut self, object: &Examined, packed: bool, problem: usize) {
+        let name = &object.name;
+        let pack = name.number_in(PACKS);
+        match &object.content {
+            Ok(_) if packed => self.walk.packed_segment(),
+            Ok(content) if pack.is_some() => self.walk.pack(name, content),
+            Ok(content) => self.walk.segment(name, content),
+            Err(_) if packed => {}
+            Err(_) => {
+                if let Some(first) = pack {
+                    self.walk.close_losses(first);
+                }
+                self.walk.lose(problem);
+                // Where a pack ends is only known from what follows.
+                let number = name.number_in(SEGMENTS);
+                self.walk.next_segment = number.and_then(|number| number.checked_add(1));
+            }
+        }
+    }
+
+    /// Tells of what is missing before an object, and lets the mirror fill it.
+    fn fill(&mut self, name: &ObjectName, content: Option<&Content>) {
+        while let Some(hole) = self.walk.hole_before(name, content) {
+            if !self.fill_one(hole) {
+                let number = name.number_in(SEGMENTS);
+                self.walk.next_segment = number.or(self.walk.next_segment);
+                return;
+            }
+        }
+    }
+
+    /// The checkpoint beside the log: it must be there, be signed, and be of these records.
+    fn end(&mut self) {
+        let hint = std::mem::replace(&mut self.hint, Ok(None));
+        let mut problem = None;
+        let name = format!("hints/{}", checkpoint_hint());
+        let mut signed = 0;
+        let note = match hint {
+            Err(error) => Err(error.to_string()),
+            Ok(None) => Err("there is no signed checkpoint".to_owned()),
+            Ok(Some(note)) => match self.walk.verifier.open(&note) {
+                Err(error) => Err(error.to_string()),
+                Ok(checkpoint) => {
+                    signed = checkpoint.size.0;
+                    Ok(note)
+                }
+            },
+        };
+        let mirrored = self.mirror_hint.take();
+        let mirrored = mirrored.filter(|note| match self.walk.verifier.open(note) {
+            Ok(checkpoint) => {
+                signed = signed.max(checkpoint.size.0);
+                true
+            }
+            Err(_) => false,
+        });
+        if self.walk.has_open_losses() {
+            self.walk.close_losses(signed);
+            self.walk.next_index = self.walk.next_index.max(signed);
+        }
+        while let Some(hole) = self.walk.hole_at_end(signed) {
+            if !self.fill_one(hole) {
+                break;
+            }
+        }
+        if let Err(what) = note.and_then(|note| self.walk.checkpoint(&note)) {
+            problem = Some(self.walk.problem(&name, what));
+        }
+        self.judge(mirrored, problem);
+    }
+
+    fn outcome(self) -> Result<FsckOutcome, FsckStateError> {
+        let report = self.walk.report;
+        if let (true, Some(journal)) = (report.complete, self.journal) {
+            journal.remove()?;
+        }
+        Ok(FsckOutcome { report, replacements: self.replacements })
     }
 }

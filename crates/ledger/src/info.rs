@@ -26,6 +26,10 @@ pub struct LogInfo {
     pub source: String,
     /// When it was created, by the ledger's clock.
     pub created_ns: LedgerTime,
+    /// SHA-256 of this file without this field, hexadecimal: tells damage from another log's file
+    /// once the segment that names the file's digest is packed. Files of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 impl LogInfo {
@@ -35,13 +39,51 @@ impl LogInfo {
         keys: &[VerifierKey],
         created: LedgerTime,
     ) -> Self {
-        Self {
+        let info = Self {
             format: FORMAT.to_owned(),
             origin: origin.to_owned(),
             source: source.to_string(),
             keys: keys.iter().map(ToString::to_string).collect(),
             created_ns: created,
+            sha256: None,
+        };
+        let sha256 = Some(hex::encode(digest_of(&[&info.encode()])));
+        Self { sha256, ..info }
+    }
+
+    /// Whether it carries its own digest.
+    pub(crate) const fn is_proven(&self) -> bool {
+        self.sha256.is_some()
+    }
+
+    /// Reads the bytes of the file and checks all that they say of themselves.
+    pub(crate) fn check(bytes: &[u8], verifier: &LogVerifier) -> Result<Self, String> {
+        let info = Self::decode(bytes)?;
+        if info.encode() != bytes {
+            return Err("it is not in the form in which it is written".to_owned());
         }
+        let bare = Self { sha256: None, ..info.clone() };
+        let computed = hex::encode(digest_of(&[&bare.encode()]));
+        if info.sha256.as_ref().is_some_and(|stated| *stated != computed) {
+            return Err("it does not have the digest that it states".to_owned());
+        }
+        let known = verifier.keys();
+        if !known.iter().any(|key| key.name() == info.origin) {
+            return Err(format!("it names the log {:?}, no key is of that log", info.origin));
+        }
+        let named = |key: &String| known.iter().any(|known| known.to_string() == *key);
+        if !info.keys.iter().all(named) {
+            return Err("it names keys that are not the log's".to_owned());
+        }
+        Ok(info)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let info: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if info.format != FORMAT {
+            return Err(format!("format {}, this program reads {FORMAT}", info.format));
+        }
+        Ok(info)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -99,9 +141,6 @@ pub(crate) fn load(store: &dyn Store) -> Result<(LogInfo, Digest), LedgerError> 
     };
     let corrupt =
         |what: String| LedgerError::Corrupt { object: name().to_string(), record: None, what };
-    let info: LogInfo = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
-    if info.format != FORMAT {
-        return Err(corrupt(format!("format {}, this program reads {FORMAT}", info.format)));
-    }
+    let info = LogInfo::decode(&bytes).map_err(corrupt)?;
     Ok((info, digest_of(&[&bytes])))
 }

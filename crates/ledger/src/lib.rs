@@ -27,6 +27,7 @@ mod own;
 mod pack;
 mod reader;
 mod recover;
+mod repair;
 mod round;
 mod settle;
 mod streams;
@@ -39,7 +40,10 @@ mod writer;
 
 pub use append::{IndexRun, Receipt};
 pub use error::{AppendError, CoseReceiptError, LedgerError, ReadError};
-pub use fsck::{FsckReport, Problem, Progress, fsck};
+pub use fsck::{
+    ByteRange, FsckOptions, FsckOutcome, FsckReport, FsckStateError, Problem, Progress,
+    RecordRange, Remedy, Replacement, SourceRange, fsck, fsck_with,
+};
 pub use info::LogInfo;
 pub use keys::{LogKey, LogKeyError, parse_public_keys};
 pub use ledger::{
@@ -50,6 +54,7 @@ pub use ledger::{
 pub use ledger_core::{Answer, LedgerCore};
 pub use own::ledger_source_id;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
+pub use repair::{RepairError, Repaired, repair};
 pub use streams::SourceHead;
 pub use writer::Step;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stele_record::{Boot, ChainHead, Seq, SourceId};
+use stele_record::{Boot, ChainHead, LedgerTime, Seq, SourceId};
 use stele_store::{ObjectName, Store, StoreError};
 
 use crate::ReadError;
@@ -35,6 +35,8 @@ pub(crate) struct Object {
     pub(crate) digest: Digest,
     /// First index and offset of each block.
     places: Vec<(u64, u64)>,
+    /// Index after the last record of each run of one ledger time.
+    time_ends: Vec<u64>,
 }
 
 impl Object {
@@ -46,7 +48,13 @@ impl Object {
             first += block.count;
             offset = offset.saturating_add(block.stored_len());
         }
-        Self { name, head, digest, places }
+        let mut end = head.first;
+        let time_ends = head.times.iter().map(|run| {
+            end = end.saturating_add(run.count);
+            end
+        });
+        let time_ends = time_ends.collect();
+        Self { name, head, digest, places, time_ends }
     }
 
     pub(crate) fn of_built(name: ObjectName, built: Built) -> Self {
@@ -116,6 +124,12 @@ impl Object {
     /// First index and offset of a block.
     pub(crate) fn place(&self, block: usize) -> (u64, u64) {
         self.places[block]
+    }
+
+    /// When the ledger took in the record at `index`, which must be in the object.
+    pub(crate) fn time_of(&self, index: u64) -> LedgerTime {
+        let run = self.time_ends.partition_point(|end| *end <= index);
+        self.head.times.get(run).map_or(LedgerTime::from_unix_ns(0), |run| run.time)
     }
 
     /// Whose record the header says is at `index`.

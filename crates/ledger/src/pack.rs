@@ -20,7 +20,7 @@ use crate::objects::{Object, Place, pack_name};
 use crate::reader::Reader;
 use crate::tables::Tables;
 use crate::tree::TILE_LEVELS;
-use crate::verify::{Fault, verify_object};
+use crate::verify::check_block;
 use crate::{ReadError, StoredRecord};
 
 /// A pack takes no further tile once its stored blocks have this many bytes. Object stores take
@@ -217,21 +217,18 @@ impl Packer {
     fn verify(&self, name: &ObjectName, built: &Built) -> Result<Object, ReadError> {
         let bytes = self.reader.store().read(name)?;
         let object = Object::decode(name, &bytes, bytes.len() as u64)?;
-        let mut fault = None;
-        verify_object(&object, &bytes, &mut |checked| {
-            let index = checked.index;
-            let found = match checked.record {
-                Err(Fault::Here(what)) => (Some(index), what),
-                Err(Fault::InBlock(what)) => (None, what),
-                Err(Fault::Elsewhere) => return,
-                Ok(record) if self.reader.node(0, index).ok() == Some(record.leaf_hash) => return,
-                Ok(_) => (Some(index), "the record is not the one in the tree".to_owned()),
-            };
-            fault.get_or_insert(found);
-        });
-        if let Some((record, what)) = fault {
-            // L3 holds still: the segments stay.
-            return Err(ReadError::corrupt(name, record, what));
+        for block in 0..object.head.blocks.len() {
+            let checked = check_block(&object, block, &bytes);
+            if let Some(fault) = checked.faults.first() {
+                // L3 holds still: the segments stay.
+                return Err(ReadError::corrupt(name, fault.record(), fault.what.clone()));
+            }
+            for record in checked.records.iter().flatten() {
+                if self.reader.node(0, record.index.0)? != record.leaf_hash {
+                    let what = "the record is not the one in the tree";
+                    return Err(ReadError::corrupt(name, Some(record.index.0), what));
+                }
+            }
         }
         let same = Head { blocks: Vec::new(), ..object.head.clone() }
             == Head { blocks: Vec::new(), ..built.head.clone() };

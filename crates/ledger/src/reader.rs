@@ -5,6 +5,7 @@
 
 mod proofs;
 pub(crate) mod records;
+mod stored;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -13,7 +13,7 @@ use stele_store::{ObjectName, Store, StoreError};
 use crate::format::{BLOCK_RECORDS, Role};
 use crate::objects::{Object, PACKS, SEGMENTS, segment_name};
 use crate::tree::Tile;
-use crate::verify::verify_object;
+use crate::verify::check_block;
 use crate::{LedgerError, ReadError};
 
 /// Before a ledger is opened for writing: retires the segments of the last pack if it is sound.
@@ -91,10 +91,11 @@ pub(crate) fn check_pack(
         return Err(corrupt("it is not the pack that its name says"));
     }
     let (mut leaves, mut sound) = (Vec::new(), true);
-    verify_object(&object, &bytes, &mut |checked| match checked.record {
-        Ok(record) => leaves.push(record.leaf_hash),
-        Err(_) => sound = false,
-    });
+    for block in 0..object.head.blocks.len() {
+        let checked = check_block(&object, block, &bytes);
+        sound &= checked.faults.is_empty();
+        leaves.extend(checked.records.iter().flatten().map(|record| record.leaf_hash));
+    }
     let tiles = leaves.chunks(BLOCK_RECORDS as usize);
     let roots: Vec<Hash> = tiles.filter_map(|tile| Tile::of(tile.iter().copied()).1).collect();
     if !sound || roots != object.head.tiles {

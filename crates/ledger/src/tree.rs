@@ -74,7 +74,7 @@ pub(crate) enum Lookup {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Tree {
     size: u64,
     /// `upper[k][i]` is the root of the perfect subtree of 2^(8+k) leaves number `i`.

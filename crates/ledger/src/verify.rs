@@ -1,104 +1,158 @@
-//! Checking every byte of one segment or pack: what packing does before it retires anything, and
-//! what `fsck` does.
+//! Checking every byte of one segment or pack: what packing does before it retires anything, what
+//! `fsck` does, and what a mirror does before it writes.
+//!
+//! Not here: whether the object is where it belongs, and what its records are together (`fsck`).
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::StoredRecord;
-use crate::format::{BlockEntry, Entry, HeadersRead, decode_payloads, read_headers};
+use crate::format::{BlockEntry, Codec, Entry, decode_payloads, read_headers};
 use crate::objects::Object;
 use crate::reader::record;
 
-/// What was found at one index.
+/// Everything that the bytes of one block tell.
 #[derive(Debug)]
-pub(crate) struct Checked {
-    pub(crate) index: u64,
-    /// The record's header, where it is what was written.
-    pub(crate) entry: Option<Entry>,
-    /// The whole record, or what is wrong.
-    pub(crate) record: Result<StoredRecord, Fault>,
+pub(crate) struct CheckedBlock {
+    /// For each record its header, where it is what was written.
+    pub(crate) entries: Vec<Option<Entry>>,
+    /// For each record all of it, where all of it is what was written.
+    pub(crate) records: Vec<Option<StoredRecord>>,
+    /// What is wrong, one for each cause.
+    pub(crate) faults: Vec<Fault>,
 }
 
-/// What is wrong at an index.
+/// What is wrong in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// This record is at fault.
-    Here(String),
-    /// Something in its block is at fault; told at one index of the block.
-    InBlock(String),
-    /// It cannot be checked because of a fault told at another index.
-    Elsewhere,
+pub(crate) struct Fault {
+    /// Indices of the records concerned.
+    pub(crate) records: Range<u64>,
+    /// Where it lies in the object, as closely as is known.
+    pub(crate) bytes: Range<u64>,
+    pub(crate) what: String,
 }
 
-/// Reads all records of an object whose header was checked, and tells of each index exactly once,
-/// in order.
-pub(crate) fn verify_object(object: &Object, bytes: &Bytes, tell: &mut dyn FnMut(Checked)) {
-    for (block, entry) in object.head.blocks.iter().enumerate() {
-        let (first, _) = object.place(block);
-        let (headers, payloads) = object.parts_of(block, bytes);
-        let block = Block {
-            object,
-            first,
-            last: first + entry.count - 1,
-            payloads: decode_payloads(entry, &payloads).map_err(|e| e.what),
-        };
-        block.verify(read_headers(entry, &headers), entry, tell);
+impl Fault {
+    /// The record, if it is about one alone.
+    pub(crate) fn record(&self) -> Option<u64> {
+        (self.records.end - self.records.start == 1).then_some(self.records.start)
     }
 }
 
-struct Block<'a> {
-    object: &'a Object,
-    first: u64,
-    last: u64,
-    payloads: Result<Bytes, String>,
+/// Checks one block of an object whose header was checked, out of the bytes of the whole object.
+pub(crate) fn check_block(object: &Object, block: usize, bytes: &Bytes) -> CheckedBlock {
+    let entry = &object.head.blocks[block];
+    let (first, offset) = object.place(block);
+    let middle = offset + entry.headers.stored_len;
+    let (headers, payloads) = object.parts_of(block, bytes);
+    let mut check = BlockCheck {
+        object,
+        entry,
+        first,
+        headers_bytes: offset..middle,
+        payloads_bytes: middle..middle + entry.payloads.stored_len,
+        faults: Vec::new(),
+    };
+    let payloads = match decode_payloads(entry, &payloads) {
+        Ok(payloads) => Some(payloads),
+        Err(error) => {
+            check.fault(check.all(), check.payloads_bytes.clone(), error.what);
+            None
+        }
+    };
+    let (entries, framed) = check.headers(&headers);
+    let records = (first..).zip(&entries).map(|(index, entry)| {
+        let (entry, payloads) = (entry.as_ref().filter(|_| framed)?, payloads.as_ref()?);
+        check.record(index, entry, payloads)
+    });
+    let records = records.collect();
+    CheckedBlock { entries, records, faults: check.faults }
 }
 
-impl Block<'_> {
-    fn verify(&self, read: HeadersRead, entry: &BlockEntry, tell: &mut dyn FnMut(Checked)) {
-        let mut in_block = self.payloads.as_ref().err().cloned();
-        let framed = read.framed;
-        let mut here = None;
+struct BlockCheck<'a> {
+    object: &'a Object,
+    entry: &'a BlockEntry,
+    first: u64,
+    headers_bytes: Range<u64>,
+    payloads_bytes: Range<u64>,
+    faults: Vec<Fault>,
+}
+
+impl BlockCheck<'_> {
+    fn all(&self) -> Range<u64> {
+        self.first..self.first + self.entry.count
+    }
+
+    fn fault(&mut self, records: Range<u64>, bytes: Range<u64>, what: impl Into<String>) {
+        self.faults.push(Fault { records, bytes, what: what.into() });
+    }
+
+    /// The records' headers, and whether the lengths say where each payload is.
+    fn headers(&mut self, stored: &Bytes) -> (Vec<Option<Entry>>, bool) {
+        let mut read = read_headers(self.entry, stored);
+        let count = usize::try_from(self.entry.count).unwrap_or(usize::MAX);
+        read.entries.resize(count, None);
         if let Some(fault) = read.fault {
-            match fault.entry {
-                Some(position) => here = Some((self.first + position as u64, fault.what)),
-                None => in_block = Some(fault.what),
+            let altered = (self.first..).zip(&read.entries).filter(|(_, entry)| entry.is_none());
+            let altered: Vec<u64> = altered.map(|(index, _)| index).collect();
+            let bytes = self.headers_bytes.clone();
+            match (altered.first(), altered.last()) {
+                // A changed bit of a compressed part may change many records: one cause.
+                (Some(first), Some(last)) if self.entry.headers.codec == Codec::Zstd => {
+                    self.fault(*first..last + 1, bytes, fault.what);
+                }
+                (Some(_), Some(_)) if read.framed => {
+                    for index in altered {
+                        let what = "the record is not the one that was written";
+                        self.fault(index..index + 1, bytes.clone(), what);
+                    }
+                }
+                // Behind a wrong length nothing is where it was.
+                _ => {
+                    let named = fault.entry.map(|entry| self.first + entry as u64);
+                    let records = named.map_or(self.all(), |index| index..index + 1);
+                    self.fault(records, bytes, fault.what);
+                }
             }
         }
-        let count = usize::try_from(entry.count).unwrap_or(usize::MAX);
-        let missing = count.saturating_sub(read.entries.len());
-        let entries = read.entries.into_iter().chain(std::iter::repeat_n(None, missing));
-        for (index, entry) in (self.first..=self.last).zip(entries) {
-            let record = if let Some((_, what)) = here.take_if(|(at, _)| *at == index) {
-                Err(Fault::Here(what))
-            } else if let Some(what) = in_block.take() {
-                Err(Fault::InBlock(format!("records {} to {}: {what}", self.first, self.last)))
-            } else {
-                self.record(index, entry.as_ref().filter(|_| framed))
-            };
-            tell(Checked { index, entry, record });
+        (read.entries, read.framed)
+    }
+
+    fn record(&mut self, index: u64, entry: &Entry, payloads: &Bytes) -> Option<StoredRecord> {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let (start, end) = (entry.payload.start, entry.payload.end);
+        if payloads.get(at(start)..at(end)).is_none() {
+            let what = "its payload lies outside of the block";
+            self.fault(index..index + 1, self.headers_bytes.clone(), what);
+            return None;
+        }
+        match record(self.object, index, entry, payloads.slice(at(start)..at(end))) {
+            Ok(record) => self.tables(record, entry),
+            Err(error) => {
+                let part = self.payloads_bytes.clone();
+                let raw = self.entry.payloads.stored_len == self.entry.payloads.raw_len;
+                let alone = part.start + start..part.start + end;
+                let bytes = if raw && !alone.is_empty() { alone } else { part };
+                self.fault(index..index + 1, bytes, error.fault());
+                None
+            }
         }
     }
 
-    fn record(&self, index: u64, entry: Option<&Entry>) -> Result<StoredRecord, Fault> {
-        let (Some(entry), Ok(payloads)) = (entry, &self.payloads) else {
-            return Err(Fault::Elsewhere);
-        };
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let range = at(entry.payload.start)..at(entry.payload.end);
-        if payloads.get(range.clone()).is_none() {
-            return Err(Fault::Here("its payload lies outside of the block".to_owned()));
-        }
-        let record = record(self.object, index, entry, payloads.slice(range))
-            .map_err(|error| Fault::Here(error.fault()))?;
-        if record.payload.is_none() {
-            // Else whoever owns the storage could call any payload erased.
-            let what = format!("its payload has data key {}, nothing is erasable", entry.data_key);
-            return Err(Fault::Here(what));
-        }
+    /// What the object's header says of the record must be so.
+    fn tables(&mut self, record: StoredRecord, entry: &Entry) -> Option<StoredRecord> {
+        let index = record.index.0;
         let header = &record.header;
-        if self.object.writer_of(index) != Some((header.source, header.boot, header.seq)) {
-            let what = "the object's header says that another source's record is here";
-            return Err(Fault::Here(what.to_owned()));
-        }
-        Ok(record)
+        let what = if record.payload.is_none() {
+            // Else whoever owns the storage could call any payload erased.
+            format!("its payload has data key {}, nothing is erasable", entry.data_key)
+        } else if self.object.writer_of(index) != Some((header.source, header.boot, header.seq)) {
+            "the object's header says that another source's record is here".to_owned()
+        } else {
+            return Some(record);
+        };
+        self.fault(index..index + 1, self.headers_bytes.clone(), what);
+        None
     }
 }

@@ -34,6 +34,8 @@ pub enum Scope {
     Append,
     /// Deliver records of a source of one's own.
     Deliver,
+    /// Read the stored objects as they are: every payload, and the secrets of every epoch.
+    Mirror,
     /// Everything, as every source.
     Admin,
 }
@@ -44,6 +46,7 @@ impl Scope {
             Self::Read => "read",
             Self::Append => "append",
             Self::Deliver => "deliver",
+            Self::Mirror => "mirror",
             Self::Admin => "admin",
         }
     }

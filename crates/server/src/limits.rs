@@ -93,6 +93,12 @@ pub const EXPORT_CHUNKS_MAX: usize = 16;
 /// How long a reader may leave an export unread before it is cut off.
 pub const EXPORT_SLOW_READER_MAX: Duration = Duration::from_secs(60);
 
+/// Names of stored objects in one answer.
+pub const OBJECT_NAMES_MAX: usize = 10_000;
+
+/// Bytes of a stored object that are read at once while it is sent.
+pub const OBJECT_CHUNK_BYTES: u64 = 1024 * 1024;
+
 /// Records that the views may be behind while the server calls itself ready.
 pub const FOLD_LAG_READY_MAX: u64 = 65_536;
 

@@ -153,6 +153,7 @@ fn router(context: App) -> Router {
         .merge(guard(Scope::Read, routes.read.into()))
         .merge(guard(Scope::Append, routes.append.into()))
         .merge(guard(Scope::Deliver, routes.deliver.into()))
+        .merge(guard(Scope::Mirror, routes.mirror.into()))
         .fallback(async || ApiError::not_found("no such route").hint("see /openapi.json"))
         .method_not_allowed_fallback(serving::method_not_allowed)
         .layer(from_fn_with_state(observer, serving::observe))

@@ -5,6 +5,7 @@
 //! DIR/objects/   write-once files, mode 0444, never visible half-written
 //! DIR/hints/     files that may be replaced
 //! DIR/staging/   only where the file system has no unnamed files; emptied by an open that is alone
+//! DIR/quarantine/  damaged objects that a repair has put aside; never emptied
 //! ```
 //!
 //! Any number of processes may write: a create has one winner whoever tries. The lock is for
@@ -25,13 +26,13 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use self::create::Creator;
-use crate::{ObjectName, Put, Store, StoreError, random_bytes};
+use crate::{ObjectName, Put, Quarantine, Store, StoreError, random_bytes};
 
 /// How often the lock is tried while another process empties the staging directory.
 const LOCK_ATTEMPTS: usize = 200;
@@ -50,6 +51,8 @@ pub struct DiskStore {
 struct Writer {
     creator: Creator,
     hints: Mutex<()>,
+    /// What could not be flushed: nothing is written after that.
+    failed: OnceLock<String>,
     /// The lock lives as long as this file is open.
     _lock: File,
 }
@@ -71,7 +74,15 @@ impl DiskStore {
         let lock = lock(&root.join("lock"), &|| empty(&root.join("staging")))?;
         create::flush_tree(&root.join("objects"))?;
         let creator = Creator::new(root.join("objects"), root.join("staging"));
-        Ok(Self { root, writer: Some(Writer { creator, hints: Mutex::new(()), _lock: lock }) })
+        Ok(Self {
+            root,
+            writer: Some(Writer {
+                creator,
+                hints: Mutex::new(()),
+                failed: OnceLock::new(),
+                _lock: lock,
+            }),
+        })
     }
 
     /// Opens `root` for reading, also while another process writes there.
@@ -104,10 +115,21 @@ impl DiskStore {
         self.root.join("hints").join(name.as_str())
     }
 
-    fn writer(&self) -> Result<&Writer, StoreError> {
+    /// Writes, unless a flush has failed before.
+    fn writing<T>(
+        &self,
+        write: impl FnOnce(&Writer) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
-        writer.creator.check_flushes()?;
-        Ok(writer)
+        if let Some(what) = writer.failed.get() {
+            let error = io::Error::other("an earlier flush failed; nothing was written");
+            return Err(StoreError::fatal(what, error));
+        }
+        let written = write(writer);
+        if let Err(StoreError::Fatal { what, .. }) = &written {
+            let _ = writer.failed.set(what.clone());
+        }
+        written
     }
 }
 
@@ -154,11 +176,11 @@ fn empty(directory: &Path) -> Result<(), StoreError> {
 
 impl Store for DiskStore {
     fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        self.writer()?.creator.create(name, parts)
+        self.writing(|writer| writer.creator.create(name, parts))
     }
 
     fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.writer()?.creator.make_durable(name)
+        self.writing(|writer| writer.creator.make_durable(name))
     }
 
     fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
@@ -203,28 +225,28 @@ impl Store for DiskStore {
     }
 
     fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.writer()?;
-        match fs::remove_file(self.object_path(name)) {
+        self.writing(|_| match fs::remove_file(self.object_path(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::io(format!("retiring {name}"), error))
             }
             _ => Ok(()),
-        }
+        })
     }
 
     fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        let writer = self.writer()?;
-        let _one_at_a_time = writer.hints.lock().unwrap_or_else(|e| e.into_inner());
-        let path = self.hint_path(name);
-        let failed = |error| StoreError::io(format!("writing hint {name}"), error);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let staged = self.root.join("staging").join(hex(&random_bytes::<8>()));
-        fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(|error| {
-            // Else a full disk gets a file more at every try.
-            let _ = fs::remove_file(&staged);
-            failed(error)
+        self.writing(|writer| {
+            let _one_at_a_time = writer.hints.lock().unwrap_or_else(|e| e.into_inner());
+            let path = self.hint_path(name);
+            let failed = |error| StoreError::io(format!("writing hint {name}"), error);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            let staged = self.root.join("staging").join(hex(&random_bytes::<8>()));
+            fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(|error| {
+                // Else a full disk gets a file more at every try.
+                let _ = fs::remove_file(&staged);
+                failed(error)
+            })
         })
     }
 
@@ -234,6 +256,12 @@ impl Store for DiskStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io(format!("reading hint {name}"), error)),
         }
+    }
+}
+
+impl Quarantine for DiskStore {
+    fn quarantine(&self, name: &ObjectName) -> Result<Option<String>, StoreError> {
+        self.writing(|_| create::put_aside(&self.object_path(name), &self.root, name))
     }
 }
 

@@ -22,4 +22,4 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use name::{OBJECT_NAME_BYTES_MAX, ObjectName};
 pub use random::random_bytes;
-pub use store::{Put, Store};
+pub use store::{Put, Quarantine, Store};

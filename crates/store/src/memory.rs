@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::{ObjectName, Put, Store, StoreError};
+use crate::{ObjectName, Put, Quarantine, Store, StoreError};
 
 /// Objects and hints in two maps.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct MemoryStore {
 struct Planes {
     objects: BTreeMap<ObjectName, Bytes>,
     hints: BTreeMap<ObjectName, Bytes>,
+    quarantine: Vec<(ObjectName, Bytes)>,
 }
 
 impl MemoryStore {
@@ -94,5 +95,14 @@ impl Store for MemoryStore {
 
     fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
         Ok(self.planes().hints.get(name).cloned())
+    }
+}
+
+impl Quarantine for MemoryStore {
+    fn quarantine(&self, name: &ObjectName) -> Result<Option<String>, StoreError> {
+        let mut planes = self.planes();
+        let Some(bytes) = planes.objects.remove(name) else { return Ok(None) };
+        planes.quarantine.push((name.clone(), bytes));
+        Ok(Some(format!("{name}.{}", planes.quarantine.len() - 1)))
     }
 }

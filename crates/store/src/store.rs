@@ -81,3 +81,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Io`]; the caller goes on as if there were none.
     fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError>;
 }
+
+/// A store in which a damaged object can be put aside, so that a repair can create it anew. For
+/// repairs alone: no other part of the system moves an object, and nothing ever deletes what was
+/// put aside.
+pub trait Quarantine: Store {
+    /// Takes an object, as it is, out of its place and keeps it; durable when this returns `Ok`.
+    /// Gives where it is kept, or nothing if there was no such object.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it cannot be moved: it is in its place, or in both. After
+    /// [`StoreError::Fatal`] nothing more must be written by this process.
+    fn quarantine(&self, name: &ObjectName) -> Result<Option<String>, StoreError>;
+}

@@ -11,6 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use stele_merkle::{Hash, leaf_hash};
+use stele_record::HEADER_BYTES_MAX;
 
 use super::head::{BlockEntry, Codec, Part};
 use super::{Digest, FormatError};
@@ -115,19 +116,31 @@ fn parse_entries(raw: &Bytes, block: &BlockEntry) -> HeadersRead {
     let mut read = HeadersRead { entries, fault: None, framed: false };
     let (mut at, mut payload) = (0, 0_u64);
     for number in 0..count {
-        let Some((entry, intact, next)) = parse_entry(raw, at, payload) else {
+        let stated = array(raw, at).map(|length| usize::from(u16::from_be_bytes(length)));
+        let parsed = stated.and_then(|length| parse_entry(raw, at, length, payload));
+        let parsed = match parsed {
+            Some((entry, true, next)) => {
+                (at, payload) = (next, entry.payload.end);
+                read.entries.push(Some(entry));
+                continue;
+            }
+            // If its length was altered, another one fits, and what follows can be read.
+            altered => (0..=HEADER_BYTES_MAX)
+                .filter_map(|length| parse_entry(raw, at, length, payload))
+                .find(|(_, intact, _)| *intact)
+                .or(altered),
+        };
+        let Some((entry, _, next)) = parsed else {
             let what = "the headers part ends inside the record".to_owned();
             read.fault.get_or_insert(FormatError { what, entry: Some(number) });
             return read;
         };
+        let what = "the record is not the one that was written".to_owned();
+        read.fault.get_or_insert(FormatError { what, entry: Some(number) });
         (at, payload) = (next, entry.payload.end);
-        if !intact {
-            let what = "the record is not the one that was written".to_owned();
-            read.fault.get_or_insert(FormatError { what, entry: Some(number) });
-        }
-        read.entries.push(intact.then_some(entry));
+        read.entries.push(None);
     }
-    read.framed = at == raw.len() && payload == block.payloads.raw_len;
+    read.framed = at == raw.len() && read.fit_payloads(payload, block.payloads.raw_len);
     if !read.framed {
         let what = "the lengths in the headers part do not add up";
         read.fault.get_or_insert(FormatError::new(what));
@@ -135,9 +148,31 @@ fn parse_entries(raw: &Bytes, block: &BlockEntry) -> HeadersRead {
     read
 }
 
-/// The entry at an offset, whether its check holds, and the offset after it.
-fn parse_entry(raw: &Bytes, at: usize, payload: u64) -> Option<(Entry, bool, usize)> {
-    let length = usize::from(u16::from_be_bytes(array(raw, at)?));
+impl HeadersRead {
+    /// Whether the payloads' lengths add up; where those of all records but one are known, that
+    /// one's follows.
+    fn fit_payloads(&mut self, found: u64, raw_len: u64) -> bool {
+        let mut altered = (0..self.entries.len()).filter(|at| self.entries[*at].is_none());
+        let (Some(first), None) = (altered.next(), altered.next()) else { return found == raw_len };
+        for entry in self.entries[first..].iter_mut().flatten() {
+            let moved = |offset: u64| offset.wrapping_add(raw_len).wrapping_sub(found);
+            entry.payload = moved(entry.payload.start)..moved(entry.payload.end);
+            if entry.payload.start > entry.payload.end || entry.payload.end > raw_len {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// The entry at an offset with a header of this length, whether its check holds, and the offset
+/// after it.
+fn parse_entry(
+    raw: &Bytes,
+    at: usize,
+    length: usize,
+    payload: u64,
+) -> Option<(Entry, bool, usize)> {
     let end = at + 2 + length;
     let check = u32::from_be_bytes(array(raw, end)?);
     let data_key = u32::from_be_bytes(array(raw, end + 4)?);

@@ -170,7 +170,7 @@ pub(crate) fn record(
         header,
         payload,
         salt,
-        ledger_time: time_of(object, index),
+        ledger_time: object.time_of(index),
     })
 }
 
@@ -182,15 +182,4 @@ fn salt_of(object: &Object, header: &Header) -> Option<Salt> {
             && secret.data_key == CLEAR
     })?;
     Some(secret.secret.salt(header.boot, header.seq))
-}
-
-fn time_of(object: &Object, index: u64) -> LedgerTime {
-    let mut end = object.head.first;
-    for run in &object.head.times {
-        end += run.count;
-        if index < end {
-            return run.time;
-        }
-    }
-    LedgerTime::from_unix_ns(0)
 }

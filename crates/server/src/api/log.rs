@@ -124,3 +124,15 @@ pub struct DeliveryAck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<Vec<String>>,
 }
+
+/// Names of stored objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredObjects {
+    /// `stele/v1`.
+    pub api_version: String,
+    /// `StoredObjects`.
+    pub kind: String,
+    /// The names, sorted; ask again with the last one as `after` until there are none.
+    pub names: Vec<String>,
+}

@@ -12,7 +12,9 @@ mod time;
 
 pub use cloud_event::RecordEvent;
 pub use events::{AppendAck, AppendedEvent};
-pub use log::{ConsistencyProof, DeliveryAck, LogInfo, RunOfIndices, WitnessState, Witnessing};
+pub use log::{
+    ConsistencyProof, DeliveryAck, LogInfo, RunOfIndices, StoredObjects, WitnessState, Witnessing,
+};
 pub use state::*;
 pub use time::{Instant, format_time};
 

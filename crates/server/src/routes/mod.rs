@@ -9,6 +9,7 @@ mod events;
 mod export;
 mod health;
 mod log;
+mod objects;
 mod questions;
 mod records;
 mod submissions;
@@ -39,6 +40,8 @@ pub(crate) struct Routes {
     pub(crate) append: OpenApiRouter<App>,
     /// A token that may deliver.
     pub(crate) deliver: OpenApiRouter<App>,
+    /// A token that may mirror.
+    pub(crate) mirror: OpenApiRouter<App>,
 }
 
 pub(crate) fn all() -> Routes {
@@ -66,7 +69,9 @@ pub(crate) fn all() -> Routes {
         .routes(routes!(watch::watch));
     let append = OpenApiRouter::new().routes(routes!(events::append));
     let deliver = OpenApiRouter::new().routes(routes!(submissions::submit));
-    Routes { open, tiles, read, append, deliver }
+    let mirror =
+        OpenApiRouter::new().routes(routes!(objects::names)).routes(routes!(objects::object));
+    Routes { open, tiles, read, append, deliver, mirror }
 }
 
 #[derive(utoipa::OpenApi)]
@@ -87,11 +92,11 @@ struct Document;
 
 /// The OpenAPI document of the API.
 pub fn openapi() -> OpenApi {
-    let Routes { open, tiles, read, append, deliver } = all();
+    let Routes { open, tiles, read, append, deliver, mirror } = all();
     let mut document = Document::openapi();
     document.merge(open.into_openapi());
     document.merge(tiles.into_openapi());
-    for guarded in [read, append, deliver] {
+    for guarded in [read, append, deliver, mirror] {
         let mut part = guarded.into_openapi();
         for item in part.paths.paths.values_mut() {
             for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
@@ -102,8 +107,10 @@ pub fn openapi() -> OpenApi {
         document.merge(part);
     }
     // OpenAPI has no sign for "the rest of the path".
-    if let Some(item) = document.paths.paths.remove("/tile/{*path}") {
-        document.paths.paths.insert("/tile/{path}".to_owned(), item);
+    for path in ["/tile/{*path}", "/v1/log/objects/{*name}"] {
+        if let Some(item) = document.paths.paths.remove(path) {
+            document.paths.paths.insert(path.replace('*', ""), item);
+        }
     }
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     document

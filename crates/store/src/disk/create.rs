@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
@@ -25,8 +25,6 @@ pub(super) struct Creator {
     staging: PathBuf,
     /// Whether the file system makes unnamed files that can be linked; found out by trying.
     unnamed: AtomicBool,
-    /// What could not be flushed, once that has happened.
-    lost: OnceLock<String>,
     /// Open directories that are known to exist durably.
     directories: Mutex<HashMap<PathBuf, Arc<OwnedFd>>>,
 }
@@ -34,7 +32,7 @@ pub(super) struct Creator {
 impl Creator {
     pub(super) fn new(objects: PathBuf, staging: PathBuf) -> Self {
         let unnamed = AtomicBool::new(cfg!(target_os = "linux"));
-        Self { objects, staging, unnamed, lost: OnceLock::new(), directories: Mutex::default() }
+        Self { objects, staging, unnamed, directories: Mutex::default() }
     }
 
     /// Makes the staged fallback the only way, as on a file system without unnamed files.
@@ -43,32 +41,15 @@ impl Creator {
         self.unnamed.store(false, Ordering::Relaxed);
     }
 
-    /// Refuses everything once a flush has failed: nobody knows what of the store is durable.
-    pub(super) fn check_flushes(&self) -> Result<(), StoreError> {
-        let Some(what) = self.lost.get() else { return Ok(()) };
-        Err(StoreError::fatal(what.clone(), io::Error::other("it failed before")))
-    }
-
-    pub(super) fn create(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        self.remember(self.create_once(name, parts))
-    }
-
     /// Flushes the name of an object that is there; its content was flushed before it had the name.
     pub(super) fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
         let path = self.objects.join(name.as_str());
         let parent = path.parent().unwrap_or(&self.objects);
-        let directory = self.directory(parent);
-        self.remember(directory.and_then(|directory| flush_directory(&directory, parent)))
+        let directory = self.directory(parent)?;
+        flush_directory(&directory, parent)
     }
 
-    fn remember<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::Fatal { what, .. }) = &result {
-            let _ = self.lost.set(what.clone());
-        }
-        result
-    }
-
-    fn create_once(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
+    pub(super) fn create(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
         let path = self.objects.join(name.as_str());
         let parent = path.parent().unwrap_or(&self.objects);
         let directory = self.directory(parent)?;
@@ -180,7 +161,7 @@ fn create_unnamed(
 fn write_and_flush(mut file: File, name: &ObjectName, parts: &[&[u8]]) -> Result<File, StoreError> {
     write_all(&mut file, parts)
         .map_err(|error| StoreError::io(format!("writing {name}"), error))?;
-    file.sync_all().map_err(|error| StoreError::fatal(name.to_string(), error))?;
+    flush(&file, || name.to_string())?;
     Ok(file)
 }
 
@@ -262,6 +243,82 @@ pub(super) fn make_directories(path: &Path) -> Result<(), StoreError> {
 }
 
 fn flush_directory(directory: &OwnedFd, path: &Path) -> Result<(), StoreError> {
-    rustix::fs::fsync(directory)
-        .map_err(|error| StoreError::fatal(path.display().to_string(), error.into()))
+    flush(directory, || path.display().to_string())
+}
+
+/// The one flush of this store. An error is fatal; see the head of `disk`.
+fn flush(file: impl AsFd, what: impl FnOnce() -> String) -> Result<(), StoreError> {
+    let flushed = rustix::fs::fsync(file);
+    #[cfg(test)]
+    let flushed = flushed.and_then(|()| faults::flush());
+    flushed.map_err(|error| StoreError::fatal(what(), error.into()))
+}
+
+/// Moves the object at `path` to `root/quarantine/NAME.N`, with the first N that is free. The link
+/// comes before the unlink, so that the bytes are never without a name.
+pub(super) fn put_aside(
+    path: &Path,
+    root: &Path,
+    name: &ObjectName,
+) -> Result<Option<String>, StoreError> {
+    let failed = |error| StoreError::io(format!("putting {name} aside"), error);
+    let open = |path: &Path| File::open(path).map(OwnedFd::from).map_err(failed);
+    let mut number = 0_u64;
+    let kept = loop {
+        let kept = root.join(format!("quarantine/{name}.{number}"));
+        let parent = kept.parent().unwrap_or(root);
+        make_directories(parent)?;
+        match fs::hard_link(path, &kept) {
+            Ok(()) => {
+                // Some of them may have been made just now.
+                for above in parent.ancestors().take_while(|above| above.starts_with(root)) {
+                    flush_path(above)?;
+                }
+                break kept;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failed(error)),
+        }
+    };
+    fs::remove_file(path).map_err(failed)?;
+    let parent = path.parent().unwrap_or(root);
+    flush_directory(&open(parent)?, parent)?;
+    Ok(Some(kept.display().to_string()))
+}
+
+/// Flushes that fail on demand.
+#[cfg(test)]
+pub(super) mod faults {
+    use std::cell::Cell;
+
+    use rustix::io::Errno;
+
+    thread_local! {
+        static UNTIL_FAILURE: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// On this thread the flush after `flushes` more fails, once.
+    pub(crate) fn fail_after(flushes: u32) {
+        UNTIL_FAILURE.set(Some(flushes));
+    }
+
+    /// Whether the failure has happened, or was never asked for.
+    pub(crate) fn is_over() -> bool {
+        UNTIL_FAILURE.take().is_none()
+    }
+
+    pub(crate) fn flush() -> Result<(), Errno> {
+        match UNTIL_FAILURE.get() {
+            None => Ok(()),
+            Some(0) => {
+                UNTIL_FAILURE.set(None);
+                Err(Errno::IO)
+            }
+            Some(left) => {
+                UNTIL_FAILURE.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
 }

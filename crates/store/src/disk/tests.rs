@@ -173,3 +173,63 @@ fn a_directory_that_is_no_store_is_not_opened_for_reading() {
     DiskStore::open_read_only(directory.path()).unwrap_err();
     DiskStore::open_read_only(directory.path().join("none")).unwrap_err();
 }
+
+#[test]
+fn what_is_put_aside_is_kept_and_its_name_is_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(directory.path()).unwrap();
+    let object = ObjectName::numbered("segments", 7).unwrap();
+    assert_eq!(store.quarantine(&object).unwrap(), None);
+    let mut kept = Vec::new();
+    for bytes in [&b"first"[..], b"second"] {
+        store.put_new(&object, &[bytes]).unwrap();
+        kept.push((store.quarantine(&object).unwrap().unwrap(), bytes));
+        assert!(matches!(store.read(&object), Err(StoreError::NotFound { .. })));
+    }
+    for (path, bytes) in kept {
+        assert_eq!(fs::read(path).unwrap(), bytes);
+    }
+    assert!(store.list("", None).unwrap().is_empty());
+    let reader = DiskStore::open_read_only(directory.path()).unwrap();
+    assert!(matches!(reader.quarantine(&object), Err(StoreError::ReadOnly)));
+}
+
+/// Each flush of a call made to fail, one after the other.
+#[test]
+fn a_failed_flush_ends_all_writing() {
+    use super::create::faults;
+    type Call = fn(&DiskStore) -> Result<(), StoreError>;
+    let calls: [(&str, Call); 2] = [
+        ("put_new", |store| store.put_new(&name("deep/er/object"), &[b"x"]).map(drop)),
+        ("quarantine", |store| store.quarantine(&name("there")).map(drop)),
+    ];
+    for (what, call) in calls {
+        for staged in [false, true] {
+            let mut failures = 0;
+            loop {
+                let directory = tempfile::tempdir().unwrap();
+                let store = DiskStore::open(directory.path()).unwrap();
+                if staged {
+                    store.writer.as_ref().unwrap().creator.without_unnamed_files();
+                }
+                store.put_new(&name("there"), &[b"1"]).unwrap();
+                faults::fail_after(failures);
+                let answer = call(&store);
+                if !faults::is_over() {
+                    answer.unwrap();
+                    break;
+                }
+                assert!(matches!(answer, Err(StoreError::Fatal { .. })), "{what} {failures}");
+                let fatal = |answer| matches!(answer, Err(StoreError::Fatal { .. }));
+                assert!(fatal(store.put_new(&name("later"), &[b"2"]).map(drop)));
+                assert!(fatal(store.put_hint(&name("later"), b"2")));
+                assert!(fatal(store.retire(&name("there"))));
+                assert!(fatal(store.quarantine(&name("there")).map(drop)));
+                assert!(matches!(store.read(&name("later")), Err(StoreError::NotFound { .. })));
+                failures += 1;
+            }
+            // Two new directories, the file and its directory; the copy's directory, two names.
+            assert!(failures >= 3, "{what}: {failures}");
+        }
+    }
+}

@@ -127,6 +127,7 @@ async fn repair(
     format: Plain,
 ) -> Outcome {
     // Alone from here to the end: what is checked is what is repaired.
+    let _lock = dir.lock()?;
     let store = Arc::new(DiskStore::open(dir.log()).map_err(store_error)?);
     let reading: Arc<dyn Store> = store.clone();
     let mut checked =

@@ -14,6 +14,7 @@ mod key;
 mod memory;
 pub mod note;
 pub mod proof_file;
+mod range;
 pub mod tile;
 mod tree;
 mod verify;
@@ -27,6 +28,7 @@ pub use key::{Algorithm, KEY_NAME_BYTES_MAX, KeyError, KeyId, SigningKey, Verifi
 pub use memory::{MemoryTree, NoSuchNode};
 pub use note::{Note, NoteError, Signature, Verified};
 pub use proof_file::{ProofFileError, TlogProof};
+pub use range::{range_proof, verify_range};
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use stele_merkle::{Checkpoint, Hash, LogVerifier, TreeSize};
 use stele_record::{LedgerTime, SourceId, Submission};
 use stele_store::{Clock, Put, Store, StoreError, random_bytes};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::append::{cost, prepare};
 use crate::format::{BLOCK_RECORDS, Writer as WriterId};
@@ -340,8 +340,8 @@ impl Ledger {
             let budget = Arc::clone(&self.inner.budget);
             match budget.try_acquire_many_owned(wanted) {
                 Ok(permit) => break permit,
-                Err(TryAcquireError::Closed) => return Err(self.stopped_error()),
-                Err(TryAcquireError::NoPermits) => {}
+                Err(tokio::sync::TryAcquireError::Closed) => return Err(self.stopped_error()),
+                Err(tokio::sync::TryAcquireError::NoPermits) => {}
             }
             let waited = self.inner.clock.monotonic().saturating_sub(start);
             if waited >= self.inner.options.append_wait {
@@ -384,8 +384,8 @@ impl Ledger {
         let budget = Arc::clone(&self.inner.budget);
         match Arc::clone(&budget).try_acquire_many_owned(wanted) {
             Ok(permit) => return Ok(permit),
-            Err(TryAcquireError::Closed) => return Err(self.stopped_error()),
-            Err(TryAcquireError::NoPermits) => {}
+            Err(tokio::sync::TryAcquireError::Closed) => return Err(self.stopped_error()),
+            Err(tokio::sync::TryAcquireError::NoPermits) => {}
         }
         let waiting = budget.acquire_many_owned(wanted);
         let permit = tokio::time::timeout(self.inner.options.append_wait, waiting).await;

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use reqwest::Method;
 use stele_ledger::{AppendError, Ledger};
+use stele_merkle::{Hash, leaf_hash};
 use stele_record::Submission;
 use stele_server::api::DeliveryAck;
 use stele_source::{Deliver, DeliverError, Delivered};
 
 use crate::client::{Body, Client, Query};
 use crate::error::CliError;
-use crate::receipts::{self, Acknowledged};
+use crate::receipts;
 
 /// Delivers to a ledger in this process.
 #[derive(Clone)]
@@ -64,10 +65,16 @@ impl ToServer {
         DeliverError::Refused { reason }
     }
 
-    async fn post(&self, submission: &Submission) -> Result<DeliveryAck, DeliverError> {
+    /// Sends a submission and gives the acknowledgement as it came, unchecked: with the proofs of
+    /// its runs, if the log's keys are known.
+    ///
+    /// # Errors
+    /// [`DeliverError::Refused`] for good, [`DeliverError::Unavailable`] for now.
+    pub(crate) async fn post(&self, submission: &Submission) -> Result<DeliveryAck, DeliverError> {
         let unavailable = |reason: String| DeliverError::Unavailable { reason };
         let checked = !self.client.keys().is_empty();
-        let query: Query = vec![("proofs", checked.to_string())];
+        let proofs = if checked { "runs" } else { "none" };
+        let query: Query = vec![("proofs", proofs.to_owned())];
         let bytes = Bytes::from(submission.encode());
         let body = Body { content_type: "application/cbor", bytes };
         let request = self
@@ -93,22 +100,15 @@ impl ToServer {
     fn check(&self, submission: &Submission, ack: &DeliveryAck) -> Result<(), CliError> {
         let placed = ack.runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.count));
         if ack.count != submission.records.len() as u64 || placed != ack.count {
-            return Err(CliError::tampered("the server acknowledged another number of records"));
+            return Err(receipts::miscounted());
         }
         if self.client.keys().is_empty() {
             return Ok(());
         }
-        if ack.proofs.len() != submission.records.len() {
-            return Err(CliError::tampered("the server acknowledged records without proofs"));
-        }
-        let indices = ack.runs.iter().flat_map(|run| (run.first..).take(run.count as usize));
-        let records = submission.records.iter().zip(&ack.proofs).zip(indices);
-        let records = records.map(|((record, proof), index)| Acknowledged {
-            index,
-            leaf: &record.header,
-            proof,
-        });
-        receipts::verify(&self.client.keys().verifier(), &ack.checkpoint, records).map(drop)
+        let checkpoint = receipts::open(&self.client.keys().verifier(), &ack.checkpoint)?;
+        let leaves: Vec<Hash> =
+            submission.records.iter().map(|record| leaf_hash(&record.header)).collect();
+        receipts::verify_runs(&checkpoint, ack, &leaves)
     }
 }
 

@@ -91,6 +91,10 @@ impl Store for Remote {
         Err(StoreError::ReadOnly)
     }
 
+    fn make_durable(&self, _: &ObjectName) -> Result<(), StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
     fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
         Ok(self.get(Method::GET, &path(name), &Query::new(), None)?.1)
     }

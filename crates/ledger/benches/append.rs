@@ -3,9 +3,12 @@
 //! The raw limit is what nobody can go below: the same bytes hashed (leaf and commitment), framed,
 //! written to one file and synced, in groups as large as the ledger's own segments were. Rounds of
 //! both are interleaved and medians are shown, because machines are noisy. A record counts for the
-//! ledger when its inclusion proof is in hand.
+//! ledger when its inclusion proof is in hand; in batches that is one proof for the whole batch.
+//! Payloads are noise, so that packing can save nothing.
 //!
-//! `cargo xtask bench append [-- --rounds N --dir DIR]`; DIR decides which disk is measured.
+//! `cargo xtask bench append [-- --rounds N --dir DIR --load NAME --payload BYTES --json]`; DIR
+//! decides which disk is measured. Memory is what the process had at most while the ledger was at
+//! work, less what it had before: the records to be appended are made beforehand.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -14,15 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stele_ledger::{Ledger, LedgerOptions, LogKey};
-use stele_record::{
-    Boot, Commitment, Epoch, EpochSecret, Header, Kind, ObservedTime, PayloadType, Seq, SourceKey,
-    Submission, SubmittedRecord,
-};
+use stele_record::{Commitment, Salts, Seq, Submission, SubmittedRecord};
 use stele_store::{Clock, DiskStore, SystemClock};
 
-type Fault = Box<dyn std::error::Error>;
+#[path = "common/mod.rs"]
+mod common;
+
+use common::{BOOT, Fault, Stream, stored_bytes};
 
 /// How the records reach the ledger.
 #[derive(Clone, Copy)]
@@ -33,10 +37,11 @@ struct Load {
     submissions: usize,
 }
 
-const LOADS: [Load; 3] = [
-    Load { name: "batches of 512, 8 writers", writers: 8, batch: 512, submissions: 40 },
-    Load { name: "single records, 256 writers", writers: 256, batch: 1, submissions: 200 },
-    Load { name: "single records, 1000 writers", writers: 1000, batch: 1, submissions: 60 },
+const LOADS: [Load; 4] = [
+    Load { name: "batches-512-by-8", writers: 8, batch: 512, submissions: 40 },
+    Load { name: "batches-100-by-16", writers: 16, batch: 100, submissions: 100 },
+    Load { name: "single-by-256", writers: 256, batch: 1, submissions: 200 },
+    Load { name: "single-by-1000", writers: 1000, batch: 1, submissions: 60 },
 ];
 
 const PAYLOAD_BYTES: [usize; 2] = [256, 1024];
@@ -44,21 +49,21 @@ const PAYLOAD_BYTES: [usize; 2] = [256, 1024];
 fn main() -> Result<(), Fault> {
     let options = Options::parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    println!(
-        "{} rounds each, medians. Records/s; p50 and p99 from submit to proof in hand.\n",
-        options.rounds
-    );
-    println!(
-        "{:<30} {:>7} {:>12} {:>12} {:>6} {:>9} {:>9} {:>9} {:>9}",
-        "load", "payload", "raw", "stele", "ratio", "p50", "p99", "half p50", "half p99"
-    );
-    for load in LOADS {
-        for payload in PAYLOAD_BYTES {
+    if !options.json {
+        print_head(options.rounds);
+    }
+    for load in LOADS.iter().filter(|load| options.wants(load)) {
+        for payload in options.payloads() {
             let mut rounds = Vec::new();
             for _ in 0..options.rounds {
-                rounds.push(round(&runtime, &options.dir, load, payload)?);
+                rounds.push(round(&runtime, &options, *load, payload)?);
             }
-            print_row(load, payload, &rounds);
+            let row = Row::of(load, payload, &rounds);
+            if options.json {
+                println!("{}", serde_json::to_string(&row)?);
+            } else {
+                row.print();
+            }
         }
     }
     Ok(())
@@ -67,33 +72,64 @@ fn main() -> Result<(), Fault> {
 struct Options {
     rounds: usize,
     dir: PathBuf,
+    loads: Vec<String>,
+    payload: Option<usize>,
+    json: bool,
 }
 
 impl Options {
     fn parse() -> Result<Self, Fault> {
-        let mut options = Self { rounds: 5, dir: std::env::temp_dir() };
+        let mut options = Self {
+            rounds: 5,
+            dir: std::env::temp_dir(),
+            loads: Vec::new(),
+            payload: None,
+            json: false,
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             match argument.as_str() {
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--dir" => options.dir = value()?.into(),
+                "--load" => options.loads.push(value()?),
+                "--payload" => options.payload = Some(value()?.parse()?),
+                "--json" => options.json = true,
                 // Cargo adds it to every benchmark.
                 "--bench" => {}
                 other => return Err(format!("unknown argument {other}").into()),
             }
         }
+        let unknown = options.loads.iter().find(|name| LOADS.iter().all(|l| l.name != **name));
+        if let Some(unknown) = unknown {
+            let known = LOADS.map(|load| load.name).join(", ");
+            return Err(format!("no load is called {unknown:?}; there are {known}").into());
+        }
         Ok(options)
+    }
+
+    fn wants(&self, load: &Load) -> bool {
+        self.loads.is_empty() || self.loads.iter().any(|name| name == load.name)
+    }
+
+    fn payloads(&self) -> Vec<usize> {
+        self.payload.map_or_else(|| PAYLOAD_BYTES.to_vec(), |payload| vec![payload])
     }
 }
 
+#[derive(Clone)]
 struct Round {
     raw_per_s: f64,
     stele_per_s: f64,
     full: Latencies,
     half: Latencies,
+    raw_cpu_us: f64,
+    stele_cpu_us: f64,
+    memory_mb: f64,
+    bytes_per_record: f64,
 }
 
+#[derive(Clone, Copy)]
 struct Latencies {
     p50: Duration,
     p99: Duration,
@@ -101,36 +137,81 @@ struct Latencies {
 
 fn round(
     runtime: &tokio::runtime::Runtime,
-    parent: &Path,
+    options: &Options,
     load: Load,
     payload: usize,
 ) -> Result<Round, Fault> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let dir = tempfile::tempdir_in(parent)?;
-    let work: Vec<Vec<Submission>> = (0..load.writers)
-        .map(|writer| submissions(writer, load, payload))
-        .collect::<Result<_, _>>()?;
-    let records = load.writers * load.submissions * load.batch;
+    let dir = tempfile::tempdir_in(&options.dir)?;
+    let work = work(load, payload, 0)?;
+    let records = (load.writers * load.submissions * load.batch) as f64;
 
     let store = Arc::new(DiskStore::open(dir.path().join("log"))?);
     let key = LogKey::generate("bench.example/log")?;
     let ledger = Ledger::create(store, &key, Arc::clone(&clock), LedgerOptions::default())?;
+    let (before, cpu) = (Memory::reset(), cpu_s());
     let started = clock.monotonic();
     let full = runtime.block_on(drive(&ledger, &clock, work.clone(), None))?;
     let elapsed = clock.monotonic() - started;
-    let stele_per_s = records as f64 / elapsed.as_secs_f64();
+    let memory_mb = before.peak_since_mb();
+    let stele_cpu_us = (cpu_s() - cpu) * 1e6 / records;
 
-    // The same load again as a second boot's worth of sources, at half the speed just reached.
+    // The same load again from other sources, at half the speed just reached.
     let pause = elapsed.mul_f64(2.0) / load.submissions as u32;
-    let again: Vec<Vec<Submission>> = (0..load.writers)
-        .map(|writer| submissions(load.writers + writer, load, payload))
-        .collect::<Result<_, _>>()?;
+    let again = self::work(load, payload, load.writers)?;
     let half = runtime.block_on(drive(&ledger, &clock, again, Some(pause)))?;
-    let groups = ledger.checkpoint().size.0 / segments(dir.path()).max(1);
+    let size = ledger.checkpoint().size.0;
+    let groups = size / segments(dir.path()).max(1);
     ledger.close();
+    let bytes_per_record = stored_bytes(&dir.path().join("log")) as f64 / size as f64;
 
+    let cpu = cpu_s();
     let raw = raw_limit(&clock, &dir.path().join("raw"), &work, groups.max(1) as usize)?;
-    Ok(Round { raw_per_s: records as f64 / raw.as_secs_f64(), stele_per_s, full, half })
+    let raw_cpu_us = (cpu_s() - cpu) * 1e6 / records;
+    Ok(Round {
+        raw_per_s: records / raw.as_secs_f64(),
+        stele_per_s: records / elapsed.as_secs_f64(),
+        full,
+        half,
+        raw_cpu_us,
+        stele_cpu_us,
+        memory_mb,
+        bytes_per_record,
+    })
+}
+
+/// Seconds of processor time that this process has taken, in hundredths; nothing where the system
+/// does not tell.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    // Fields 14 and 15 of proc_pid_stat(5), in ticks of which Linux shows 100 a second.
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// Memory of this process, where the system tells it.
+struct Memory {
+    before_kb: Option<u64>,
+}
+
+impl Memory {
+    /// Forgets the peak so far.
+    fn reset() -> Self {
+        // Elsewhere than on Linux there is no such file, and no figure.
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        Self { before_kb: Self::kb("VmRSS:") }
+    }
+
+    fn peak_since_mb(&self) -> f64 {
+        let peak = Self::kb("VmHWM:").zip(self.before_kb);
+        peak.map_or(f64::NAN, |(peak, before)| peak.saturating_sub(before) as f64 / 1024.0)
+    }
+
+    fn kb(field: &str) -> Option<u64> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
 }
 
 /// Segments that the run made, from the name of the last one.
@@ -144,36 +225,14 @@ fn segments(dir: &Path) -> u64 {
     last.max().map_or(1, |last| last + 1)
 }
 
-fn submissions(writer: usize, load: Load, payload: usize) -> Result<Vec<Submission>, Fault> {
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&(writer as u64).to_le_bytes());
-    let source = SourceKey::from_seed(seed)?.source_id();
-    let secret = EpochSecret::from_bytes(seed);
-    let boot = Boot(1);
-    let record = |seq: u64| {
-        let mut bytes = vec![0_u8; payload];
-        bytes[..8].copy_from_slice(&seq.to_le_bytes());
-        let header = Header {
-            source,
-            boot,
-            seq: Seq(seq),
-            epoch: Epoch(0),
-            kind: Kind::EVENT,
-            event_time: None,
-            observed_time: ObservedTime::from_unix_ns(1_795_460_667_690_613_574),
-            origin_counter: None,
-            payload_len: payload as u64,
-            payload_type: PayloadType::BYTES,
-            commitment: Commitment::new(&secret.salt(boot, Seq(seq)), &bytes),
-        };
-        SubmittedRecord { header: header.encode().into(), payload: bytes.into() }
-    };
-    let batch = |n: usize| Submission {
-        epoch: Epoch(0),
-        secret: secret.clone(),
-        records: (0..load.batch).map(|i| record((n * load.batch + i) as u64)).collect(),
-    };
-    Ok((0..load.submissions).map(batch).collect())
+/// All submissions of all writers; writers are numbered from `first` on.
+fn work(load: Load, payload: usize, first: usize) -> Result<Vec<Vec<Submission>>, Fault> {
+    (first..first + load.writers)
+        .map(|writer| {
+            let mut stream = Stream::new(writer as u64, payload)?;
+            Ok((0..load.submissions).map(|_| stream.submission(load.batch)).collect())
+        })
+        .collect()
 }
 
 /// Each writer waits for the proof of its last submission before the next, and for `pause` from
@@ -198,7 +257,8 @@ async fn drive(
                 for submission in submissions {
                     let started = clock.monotonic();
                     let receipt = ledger.append(submission).await.map_err(|e| e.to_string())?;
-                    ledger.proofs_for(&receipt).map_err(|e| e.to_string())?;
+                    let proofs = ledger.run_proofs_for(&receipt).map_err(|e| e.to_string())?;
+                    std::hint::black_box(proofs);
                     let waited = clock.monotonic() - started;
                     waits.push(waited);
                     if let Some(pause) = pause {
@@ -224,19 +284,22 @@ fn raw_limit(
     work: &[Vec<Submission>],
     group: usize,
 ) -> Result<Duration, Fault> {
-    let records: Vec<(&EpochSecret, &SubmittedRecord)> = work
+    let salts: Vec<Salts> = work.iter().map(|writer| writer[0].secret.salts()).collect();
+    let records: Vec<(&Salts, &SubmittedRecord)> = work
         .iter()
-        .flatten()
-        .flat_map(|submission| submission.records.iter().map(|record| (&submission.secret, record)))
+        .zip(&salts)
+        .flat_map(|(writer, salts)| writer.iter().map(move |submission| (salts, submission)))
+        .flat_map(|(salts, submission)| submission.records.iter().map(move |r| (salts, r)))
         .collect();
     let mut file = OpenOptions::new().create_new(true).append(true).open(path)?;
     let started = clock.monotonic();
     let mut checks = 0_u8;
+    let mut frame = Vec::new();
     for records in records.chunks(group) {
-        let mut frame = Vec::new();
-        for (secret, record) in records {
+        frame.clear();
+        for (salts, record) in records {
             let leaf = Sha256::new().chain_update([0]).chain_update(&record.header).finalize();
-            let salt = secret.salt(Boot(1), Seq(0));
+            let salt = salts.salt(BOOT, Seq(0));
             let commitment = Commitment::new(&salt, &record.payload);
             checks ^= leaf[0] ^ commitment.as_bytes()[0];
             put(&mut frame, &record.header);
@@ -255,23 +318,92 @@ fn put(frame: &mut Vec<u8>, bytes: &Bytes) {
     frame.extend_from_slice(bytes);
 }
 
-fn print_row(load: Load, payload: usize, rounds: &[Round]) {
-    let median = |value: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let ms = |value: f64| format!("{:.2}ms", value * 1e3);
+/// Medians of all rounds of one load.
+#[derive(Serialize)]
+struct Row {
+    load: &'static str,
+    payload_bytes: usize,
+    rounds: usize,
+    raw_per_s: f64,
+    stele_per_s: f64,
+    ratio_percent: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    half_load_p50_ms: f64,
+    half_load_p99_ms: f64,
+    raw_cpu_us_per_record: f64,
+    stele_cpu_us_per_record: f64,
+    memory_mb: f64,
+    stored_bytes_per_record: f64,
+}
+
+impl Row {
+    fn of(load: &Load, payload_bytes: usize, rounds: &[Round]) -> Self {
+        let median = |value: fn(&Round) -> f64| {
+            let mut values: Vec<f64> = rounds.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        Self {
+            load: load.name,
+            payload_bytes,
+            rounds: rounds.len(),
+            raw_per_s: median(|r| r.raw_per_s),
+            stele_per_s: median(|r| r.stele_per_s),
+            ratio_percent: median(|r| 100.0 * r.stele_per_s / r.raw_per_s),
+            p50_ms: median(|r| ms(r.full.p50)),
+            p99_ms: median(|r| ms(r.full.p99)),
+            half_load_p50_ms: median(|r| ms(r.half.p50)),
+            half_load_p99_ms: median(|r| ms(r.half.p99)),
+            raw_cpu_us_per_record: median(|r| r.raw_cpu_us),
+            stele_cpu_us_per_record: median(|r| r.stele_cpu_us),
+            memory_mb: median(|r| r.memory_mb),
+            stored_bytes_per_record: median(|r| r.bytes_per_record),
+        }
+    }
+
+    fn print(&self) {
+        println!(
+            "{:<18} {:>6}B {:>10.0} {:>10.0} {:>5.0}% {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>7.2} {:>7.2} {:>6.0} {:>6.0}",
+            self.load,
+            self.payload_bytes,
+            self.raw_per_s,
+            self.stele_per_s,
+            self.ratio_percent,
+            self.p50_ms,
+            self.p99_ms,
+            self.half_load_p50_ms,
+            self.half_load_p99_ms,
+            self.raw_cpu_us_per_record,
+            self.stele_cpu_us_per_record,
+            self.memory_mb,
+            self.stored_bytes_per_record,
+        );
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn print_head(rounds: usize) {
     println!(
-        "{:<30} {:>6}B {:>12.0} {:>12.0} {:>5.0}% {:>9} {:>9} {:>9} {:>9}",
-        load.name,
-        payload,
-        median(|r| r.raw_per_s),
-        median(|r| r.stele_per_s),
-        median(|r| 100.0 * r.stele_per_s / r.raw_per_s),
-        ms(median(|r| r.full.p50.as_secs_f64())),
-        ms(median(|r| r.full.p99.as_secs_f64())),
-        ms(median(|r| r.half.p50.as_secs_f64())),
-        ms(median(|r| r.half.p99.as_secs_f64())),
+        "{rounds} rounds each, medians. Records/s; milliseconds from submit to proof in hand, at \
+         full and at half load;\nmicroseconds of processor time a record; MB of memory at most beyond the records themselves; bytes on \
+         disk for a record.\n"
+    );
+    println!(
+        "{:<18} {:>7} {:>10} {:>10} {:>6} {:>8} {:>8} {:>8} {:>8} {:>7} {:>7}",
+        "load",
+        "payload",
+        "raw",
+        "stele",
+        "ratio",
+        "p50",
+        "p99",
+        "half p50",
+        "half p99",
+        "MB",
+        "bytes"
     );
 }

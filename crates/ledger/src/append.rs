@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stele_merkle::{Hash, LeafIndex, leaf_hash};
 use stele_record::{
-    Boot, Commitment, Epoch, EpochSecret, Header, PAYLOAD_BYTES_MAX, SUBMISSION_RECORDS_MAX, Seq,
-    SourceId, Submission,
+    Boot, Commitment, Epoch, EpochSecret, Header, PAYLOAD_BYTES_MAX, SUBMISSION_RECORDS_MAX, Salts,
+    Seq, SourceId, Submission,
 };
 
 use crate::{AppendError, SignedCheckpoint};
@@ -84,11 +84,13 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
     if records.len() > SUBMISSION_RECORDS_MAX {
         return Err(AppendError::TooLarge { limit: SUBMISSION_RECORDS_MAX as u64 });
     }
+    let salts = secret.salts();
+    let count = records.len();
     let mut prepared: Option<Prepared> = None;
     for (number, record) in records.into_iter().enumerate() {
         let invalid = |what: String| AppendError::Invalid { record: number, what };
         let header = Header::decode(&record.header).map_err(|e| invalid(e.to_string()))?;
-        check_payload(&header, &record.payload, &secret, number)?;
+        check_payload(&header, &record.payload, &salts, number)?;
         if header.epoch != epoch {
             return Err(invalid("its epoch is not the submission's".to_owned()));
         }
@@ -98,7 +100,7 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
             first_seq: header.seq,
             epoch,
             secret: secret.clone(),
-            records: Vec::new(),
+            records: Vec::with_capacity(count),
             bytes: 0,
         });
         if (header.source, header.boot) != (batch.source, batch.boot) {
@@ -121,7 +123,7 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
 fn check_payload(
     header: &Header,
     payload: &Bytes,
-    secret: &EpochSecret,
+    salts: &Salts,
     record: usize,
 ) -> Result<(), AppendError> {
     let length = payload.len() as u64;
@@ -133,7 +135,7 @@ fn check_payload(
             format!("the payload has {length} bytes, its header says {}", header.payload_len);
         return Err(AppendError::Invalid { record, what });
     }
-    let salt = secret.salt(header.boot, header.seq);
+    let salt = salts.salt(header.boot, header.seq);
     if Commitment::new(&salt, payload) != header.commitment {
         return Err(AppendError::CommitmentMismatch { record });
     }

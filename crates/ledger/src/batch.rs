@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use stele_merkle::LeafIndex;
-use stele_record::{Boot, ChainHead, LedgerTime, Seq};
+use stele_record::{Boot, ChainHead, Epoch, LedgerTime, Seq, SourceId};
 
 use crate::append::{IndexRun, Prepared};
 use crate::format::{
@@ -32,11 +32,13 @@ pub(crate) struct Batch<'a> {
     builder: ObjectBuilder,
     count: u64,
     bytes: usize,
-    sources: Vec<stele_record::SourceId>,
+    sources: Vec<SourceId>,
+    source_numbers: HashMap<SourceId, usize>,
     streams: Vec<Stream>,
     numbers: HashMap<StreamId, usize>,
     runs: Vec<Run>,
     secrets: Vec<Secret>,
+    secret_numbers: HashMap<(SourceId, Epoch), usize>,
 }
 
 impl<'a> Batch<'a> {
@@ -48,10 +50,12 @@ impl<'a> Batch<'a> {
             count: 0,
             bytes: 0,
             sources: Vec::new(),
+            source_numbers: HashMap::new(),
             streams: Vec::new(),
             numbers: HashMap::new(),
             runs: Vec::new(),
             secrets: Vec::new(),
+            secret_numbers: HashMap::new(),
         }
     }
 
@@ -100,10 +104,9 @@ impl<'a> Batch<'a> {
     /// Whether the secret is the one that earlier records of the same epoch came with. Objects hold
     /// one secret for each epoch, so records under a second one could never be opened again.
     fn check_secret(&self, prepared: &Prepared) -> Result<(), AppendError> {
-        let same =
-            |s: &&Secret| self.sources[s.source] == prepared.source && s.epoch == prepared.epoch;
         let streams = self.reader.streams();
-        let known = self.secrets.iter().find(same).map(|s| &s.secret);
+        let number = self.secret_numbers.get(&(prepared.source, prepared.epoch));
+        let known = number.map(|number| &self.secrets[*number].secret);
         let known = known.or_else(|| streams.secret(&prepared.source, prepared.epoch));
         if known.is_none_or(|known| *known == prepared.secret) {
             return Ok(());
@@ -182,16 +185,15 @@ impl<'a> Batch<'a> {
 
     /// The stream's number in this segment; enters stream, source and secret where they are new.
     fn stream_number(&mut self, prepared: &Prepared, first_seq: Seq, head: ChainHead) -> usize {
-        let known = self.sources.iter().position(|source| *source == prepared.source);
-        let source = known.unwrap_or_else(|| {
+        let source = *self.source_numbers.entry(prepared.source).or_insert_with(|| {
             self.sources.push(prepared.source);
             self.sources.len() - 1
         });
-        let same = |s: &Secret| s.source == source && s.epoch == prepared.epoch;
-        if !self.secrets.iter().any(same) {
+        self.secret_numbers.entry((prepared.source, prepared.epoch)).or_insert_with(|| {
             let (epoch, secret) = (prepared.epoch, prepared.secret.clone());
             self.secrets.push(Secret { source, epoch, data_key: 0, secret });
-        }
+            self.secrets.len() - 1
+        });
         *self.numbers.entry((prepared.source, prepared.boot)).or_insert_with(|| {
             let boot: Boot = prepared.boot;
             self.streams.push(Stream { source, boot, first_seq, next_seq: first_seq, head });

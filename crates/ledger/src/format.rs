@@ -27,6 +27,9 @@ pub(crate) use head::{BlockEntry, Codec, Head, Role, Run, Secret, Stream, TimeRu
 
 use sha2::{Digest as _, Sha256};
 
+/// The data key of what is stored in clear.
+pub(crate) const CLEAR: u32 = 0;
+
 /// Records per block at most; blocks never cross a multiple of it, so that each lies in one
 /// C2SP tile and one entry bundle.
 pub(crate) const BLOCK_RECORDS: u64 = 256;

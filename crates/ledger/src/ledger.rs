@@ -292,11 +292,7 @@ impl Ledger {
     pub async fn append(&self, submission: Submission) -> Result<Receipt, AppendError> {
         let cost = cost(&submission);
         let wanted = self.permits(cost)?;
-        let budget = Arc::clone(&self.inner.budget);
-        let waiting =
-            tokio::time::timeout(self.inner.options.append_wait, budget.acquire_many_owned(wanted));
-        let permit = waiting.await.map_err(|_| AppendError::Overloaded)?;
-        let permit = permit.map_err(|_| self.stopped_error())?;
+        let permit = self.turn(wanted).await?;
         let prepared = if cost < CHECK_INLINE_BYTES {
             prepare(submission)?
         } else {
@@ -335,7 +331,8 @@ impl Ledger {
         answer.blocking_recv().map_err(|_| self.stopped_error())?
     }
 
-    /// The inclusion proofs of a receipt's records, for its checkpoint.
+    /// The inclusion proofs of a receipt's records, for its checkpoint. Where many records belong
+    /// together, [`Ledger::run_proofs_for`] costs a fraction.
     ///
     /// # Errors
     /// [`ReadError`] if a hash of the tree cannot be read.
@@ -344,10 +341,33 @@ impl Ledger {
         receipt.indices().map(|index| self.inclusion_proof(index, size)).collect()
     }
 
+    /// One proof for each of a receipt's runs, for its checkpoint; [`stele_merkle::verify_range`]
+    /// checks it against the leaf hashes of all records of the run.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a hash of the tree cannot be read.
+    pub fn run_proofs_for(&self, receipt: &Receipt) -> Result<Vec<Vec<Hash>>, ReadError> {
+        let size = receipt.checkpoint.size;
+        receipt.runs.iter().map(|run| self.range_proof(run.first, run.count, size)).collect()
+    }
+
     /// Stops writing and waits until everything that was taken in is answered. Later appends get
     /// [`AppendError::Stopped`]; reading goes on.
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Room in the budget; no timer is set where there is some.
+    async fn turn(&self, wanted: u32) -> Result<OwnedSemaphorePermit, AppendError> {
+        let budget = Arc::clone(&self.inner.budget);
+        match Arc::clone(&budget).try_acquire_many_owned(wanted) {
+            Ok(permit) => return Ok(permit),
+            Err(tokio::sync::TryAcquireError::Closed) => return Err(self.stopped_error()),
+            Err(tokio::sync::TryAcquireError::NoPermits) => {}
+        }
+        let waiting = budget.acquire_many_owned(wanted);
+        let permit = tokio::time::timeout(self.inner.options.append_wait, waiting).await;
+        permit.map_err(|_| AppendError::Overloaded)?.map_err(|_| self.stopped_error())
     }
 
     fn permits(&self, cost: usize) -> Result<u32, AppendError> {

@@ -1,14 +1,14 @@
 //! Which object holds which records: packs first, then the segments after them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use stele_record::{Boot, ChainHead, LedgerTime, Seq, SourceId};
+use stele_record::{Boot, ChainHead, Epoch, LedgerTime, Salts, Seq, SourceId};
 use stele_store::{ObjectName, Store, StoreError};
 
 use crate::ReadError;
-use crate::format::{Built, Digest, Head, PREFIX_BYTES, Prefix};
+use crate::format::{Built, CLEAR, Digest, Head, PREFIX_BYTES, Prefix, Secret};
 use crate::info::numbered;
 use crate::streams::StreamId;
 
@@ -37,6 +37,8 @@ pub(crate) struct Object {
     places: Vec<(u64, u64)>,
     /// Index after the last record of each run of one ledger time.
     time_ends: Vec<u64>,
+    /// Made when a payload is first asked for.
+    salts: OnceLock<HashMap<(SourceId, Epoch), Salts>>,
 }
 
 impl Object {
@@ -54,7 +56,7 @@ impl Object {
             end
         });
         let time_ends = time_ends.collect();
-        Self { name, head, digest, places, time_ends }
+        Self { name, head, digest, places, time_ends, salts: OnceLock::new() }
     }
 
     pub(crate) fn of_built(name: ObjectName, built: Built) -> Self {
@@ -140,6 +142,16 @@ impl Object {
         let stream = self.head.streams.get(run.stream)?;
         let seq = run.first_seq.0.checked_add(index - run.first_index)?;
         Some((*self.head.sources.get(stream.source)?, stream.boot, Seq(seq)))
+    }
+
+    /// What makes the salts of a source's epoch, if its secret is here and in clear.
+    pub(crate) fn salts(&self, source: &SourceId, epoch: Epoch) -> Option<&Salts> {
+        let salts = self.salts.get_or_init(|| {
+            let clear = self.head.secrets.iter().filter(|secret| secret.data_key == CLEAR);
+            let id = |secret: &Secret| (self.head.sources[secret.source], secret.epoch);
+            clear.map(|secret| (id(secret), secret.secret.salts())).collect()
+        });
+        salts.get(&(*source, epoch))
     }
 
     /// The stored bytes of a block's two parts, out of the whole object.

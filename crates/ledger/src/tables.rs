@@ -1,8 +1,8 @@
 //! The tables of a pack's header, gathered from its records.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use stele_record::{ChainHead, Seq, SourceId};
+use stele_record::{ChainHead, Epoch, Seq, SourceId};
 
 use crate::format::{Run, Secret, Stream};
 use crate::objects::Object;
@@ -13,6 +13,9 @@ use crate::{ReadError, StoredRecord};
 pub(crate) struct Tables {
     before: HashMap<StreamId, (Seq, ChainHead)>,
     numbers: HashMap<StreamId, usize>,
+    source_numbers: HashMap<SourceId, usize>,
+    /// Sources and epochs whose secret is entered.
+    opened: HashSet<(usize, Epoch)>,
     pub(crate) sources: Vec<SourceId>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) runs: Vec<Run>,
@@ -25,6 +28,8 @@ impl Tables {
         Self {
             before,
             numbers: HashMap::new(),
+            source_numbers: HashMap::new(),
+            opened: HashSet::new(),
             sources: Vec::new(),
             streams: Vec::new(),
             runs: Vec::new(),
@@ -53,7 +58,7 @@ impl Tables {
                 count: 1,
             }),
         }
-        if self.secrets.iter().any(|s| s.source == source && s.epoch == header.epoch) {
+        if !self.opened.insert((source, header.epoch)) {
             return Ok(());
         }
         let head = &object.head;
@@ -71,8 +76,7 @@ impl Tables {
         if let Some(number) = self.numbers.get(&id) {
             return *number;
         }
-        let known = self.sources.iter().position(|source| *source == header.source);
-        let source = known.unwrap_or_else(|| {
+        let source = *self.source_numbers.entry(header.source).or_insert_with(|| {
             self.sources.push(header.source);
             self.sources.len() - 1
         });

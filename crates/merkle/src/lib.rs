@@ -16,6 +16,7 @@ mod memory;
 pub mod note;
 pub mod policy;
 pub mod proof_file;
+mod range;
 pub mod receipt;
 pub mod tile;
 mod tree;
@@ -32,6 +33,7 @@ pub use memory::{MemoryTree, NoSuchNode};
 pub use note::{Note, NoteError, Signature, Verified};
 pub use policy::{Policy, PolicyError, Verdict};
 pub use proof_file::{ProofFileError, TlogProof};
+pub use range::{range_proof, verify_range};
 pub use receipt::{CoseReceipt, ReceiptError, ReceiptProof};
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,

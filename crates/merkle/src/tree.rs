@@ -165,17 +165,18 @@ pub fn consistency_proof<S: Subtrees>(
 
 /// Root of leaves `start..end`, a range that repeated splitting of a tree yields: not empty, and
 /// aligned to the largest power of two that fits in it.
-fn range_root<S: Subtrees>(start: u64, end: u64, subtrees: &S) -> Result<Hash, S::Error> {
-    let mut rest = end - start;
-    let mut at = start;
-    let mut peaks = Vec::new();
-    while rest > 0 {
-        let level = rest.ilog2();
-        peaks.push(subtrees.subtree(level as u8, at >> level)?);
-        at += 1 << level;
-        rest -= 1 << level;
+pub(crate) fn range_root<S: Subtrees>(
+    start: u64,
+    end: u64,
+    subtrees: &S,
+) -> Result<Hash, S::Error> {
+    let level = (end - start).ilog2();
+    let perfect = subtrees.subtree(level as u8, start >> level)?;
+    let middle = start + (1 << level);
+    if middle == end {
+        return Ok(perfect);
     }
-    Ok(fold_peaks(peaks.iter().copied()))
+    Ok(node_hash(&perfect, &range_root(middle, end, subtrees)?))
 }
 
 /// Joins the roots of perfect subtrees, largest first, into the root of all their leaves.
@@ -184,7 +185,7 @@ pub(crate) fn fold_peaks(peaks: impl DoubleEndedIterator<Item = Hash>) -> Hash {
 }
 
 /// Largest power of two below `n`, for `n` of at least 2.
-const fn split(n: u64) -> u64 {
+pub(crate) const fn split(n: u64) -> u64 {
     1 << (n - 1).ilog2()
 }
 

@@ -5,8 +5,9 @@
 //! One secret serves a source for an epoch; disclosing one record discloses one salt.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use hkdf::Hkdf;
+use hkdf::{Hkdf, HkdfExtract};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -61,12 +62,33 @@ impl EpochSecret {
         &self.0
     }
 
+    /// The salt of one record. For several, [`EpochSecret::salts`] costs less.
+    pub fn salt(&self, boot: Boot, seq: Seq) -> Salt {
+        self.salts().salt(boot, seq)
+    }
+
+    /// What makes the salts of many records.
+    pub fn salts(&self) -> Salts {
+        Salts(extract(&self.0))
+    }
+}
+
+/// Makes the salts of one epoch: what does not depend on the record was hashed once, which leaves
+/// a quarter of the work for each. As secret as the secret itself. Never printed.
+#[derive(Clone)]
+pub struct Salts(Hkdf<Sha256>);
+
+impl Salts {
     /// The salt of one record.
     pub fn salt(&self, boot: Boot, seq: Seq) -> Salt {
-        Salt(hkdf_sha256(
-            &self.0,
-            &[b"stele/salt/v1\0", &boot.0.to_be_bytes(), &seq.0.to_be_bytes()],
-        ))
+        let info: [&[u8]; 3] = [b"stele/salt/v1\0", &boot.0.to_be_bytes(), &seq.0.to_be_bytes()];
+        Salt(expand(&self.0, &info))
+    }
+}
+
+impl fmt::Debug for Salts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salts(..)")
     }
 }
 
@@ -100,9 +122,20 @@ impl fmt::Debug for Salt {
 
 /// HKDF-SHA-256 (RFC 5869) of `secret` without extract salt, `info` given in parts, 32 bytes out.
 pub(crate) fn hkdf_sha256(secret: &[u8], info: &[&[u8]]) -> [u8; 32] {
+    expand(&extract(secret), info)
+}
+
+/// The first step. No extract salt means the same first blocks for every secret.
+fn extract(secret: &[u8]) -> Hkdf<Sha256> {
+    static UNSALTED: LazyLock<HkdfExtract<Sha256>> = LazyLock::new(|| HkdfExtract::new(None));
+    let mut extract = UNSALTED.clone();
+    extract.input_ikm(secret);
+    extract.finalize().1
+}
+
+fn expand(key: &Hkdf<Sha256>, info: &[&[u8]]) -> [u8; 32] {
     let mut out = [0; 32];
-    Hkdf::<Sha256>::new(None, secret)
-        .expand_multi_info(info, &mut out)
+    key.expand_multi_info(info, &mut out)
         .expect("invariant: 32 bytes are less than 255 blocks of SHA-256");
     out
 }

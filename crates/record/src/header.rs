@@ -23,6 +23,7 @@
 use std::fmt;
 
 use minicbor::data::Type;
+use minicbor::encode::Write;
 use minicbor::{Decoder, Encoder};
 
 use crate::{
@@ -147,10 +148,7 @@ impl Header {
         out
     }
 
-    fn write(
-        &self,
-        e: &mut Encoder<&mut Vec<u8>>,
-    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+    fn write<W: Write>(&self, e: &mut Encoder<W>) -> Result<(), minicbor::encode::Error<W::Error>> {
         let fields =
             10 + u64::from(self.event_time.is_some()) + u64::from(self.origin_counter.is_some());
         e.map(fields)?;
@@ -188,7 +186,8 @@ impl Header {
         }
         let mut d = Decoder::new(bytes);
         let header = Self::read(&mut d)?;
-        if header.encode() != bytes {
+        let mut rest = Expected(bytes);
+        if header.write(&mut Encoder::new(&mut rest)).is_err() || !rest.0.is_empty() {
             return Err(RecordError::malformed(WHAT, "the encoding is not canonical"));
         }
         if let Some(counter) = &header.origin_counter
@@ -256,6 +255,21 @@ impl Header {
             payload_type,
             commitment,
         })
+    }
+}
+
+/// Takes an encoding only as long as it is these bytes: a comparison without a copy.
+struct Expected<'a>(&'a [u8]);
+
+/// Other bytes were written than expected.
+struct Unexpected;
+
+impl Write for Expected<'_> {
+    type Error = Unexpected;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Unexpected> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(Unexpected)?;
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ mod submission;
 mod time;
 
 pub use chain::{ChainHead, Seal, SealError};
-pub use commit::{Commitment, Epoch, EpochSecret, Salt};
+pub use commit::{Commitment, Epoch, EpochSecret, Salt, Salts};
 pub use error::RecordError;
 pub use header::{Header, Kind, PayloadType};
 pub use payloads::{Declaration, Gap, GapReason, PreviousBoot};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use stele_merkle::{
     Algorithm, CoseReceipt, Hash, LeafIndex, LogSigner, ProveError, ReceiptProof, Subtrees,
-    TreeSize, consistency_proof, inclusion_proof, root, tile,
+    TreeSize, consistency_proof, inclusion_proof, range_proof, root, tile,
 };
 
 use super::{Reader, SignedCheckpoint};
-use crate::tree::TILE_LEVELS;
+use crate::tree::{Lookup, TILE_LEVELS, Tree};
 use crate::{CoseReceiptError, ReadError};
 
 impl Subtrees for Reader {
@@ -16,6 +16,23 @@ impl Subtrees for Reader {
 
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, ReadError> {
         self.node(level, index)
+    }
+}
+
+/// The hashes in memory, under one lock for a whole proof.
+struct InMemory<'a>(&'a Tree);
+
+/// A hash is in the store alone, or nowhere; [`Reader::node`] finds out.
+struct NotInMemory;
+
+impl Subtrees for InMemory<'_> {
+    type Error = NotInMemory;
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, NotInMemory> {
+        match self.0.lookup(level, index) {
+            Lookup::Found(hash) => Ok(hash),
+            Lookup::InTile(_) | Lookup::Missing => Err(NotInMemory),
+        }
     }
 }
 
@@ -39,7 +56,25 @@ impl Reader {
         size: TreeSize,
     ) -> Result<Vec<Hash>, ReadError> {
         self.check_size(size)?;
-        inclusion_proof(index, size, self).map_err(read_error)
+        let recent = inclusion_proof(index, size, &InMemory(&self.tree()));
+        recent.or_else(|_| inclusion_proof(index, size, self).map_err(read_error))
+    }
+
+    /// One proof that the `count` records from `first` on are in the tree of `size`, for
+    /// [`stele_merkle::verify_range`].
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if the tree does not hold them all, there are none, or the log is
+    /// smaller.
+    pub fn range_proof(
+        &self,
+        first: LeafIndex,
+        count: u64,
+        size: TreeSize,
+    ) -> Result<Vec<Hash>, ReadError> {
+        self.check_size(size)?;
+        let recent = range_proof(first, count, size, &InMemory(&self.tree()));
+        recent.or_else(|_| range_proof(first, count, size, self).map_err(read_error))
     }
 
     /// Proof that the tree of size `old` is the beginning of the tree of size `new`.

@@ -8,11 +8,8 @@ use stele_record::{Commitment, Header, LedgerTime, Salt};
 
 use super::Reader;
 use crate::ReadError;
-use crate::format::{BlockHeaders, Codec, Entry};
+use crate::format::{BlockHeaders, CLEAR, Codec, Entry};
 use crate::objects::{Object, read_part};
-
-/// The data key of what is stored in clear.
-const CLEAR: u32 = 0;
 
 /// A record with everything that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +148,8 @@ pub(crate) fn record(
 ) -> Result<StoredRecord, ReadError> {
     let corrupt = |what: String| ReadError::corrupt(&object.name, Some(index), what);
     let header = Header::decode(&entry.header).map_err(|e| corrupt(e.to_string()))?;
-    let salt = salt_of(object, &header);
+    let salts = object.salts(&header.source, header.epoch);
+    let salt = salts.map(|salts| salts.salt(header.boot, header.seq));
     let payload = (entry.data_key == CLEAR).then_some(payload);
     if let (Some(salt), Some(payload)) = (&salt, &payload) {
         if payload.len() as u64 != header.payload_len {
@@ -172,14 +170,4 @@ pub(crate) fn record(
         salt,
         ledger_time: object.time_of(index),
     })
-}
-
-fn salt_of(object: &Object, header: &Header) -> Option<Salt> {
-    let head = &object.head;
-    let secret = head.secrets.iter().find(|secret| {
-        head.sources[secret.source] == header.source
-            && secret.epoch == header.epoch
-            && secret.data_key == CLEAR
-    })?;
-    Some(secret.secret.salt(header.boot, header.seq))
 }

@@ -120,9 +120,14 @@ pub struct DeliveryAck {
     /// A checkpoint that covers them, a signed note.
     pub checkpoint: String,
     /// For each record its inclusion proof in that checkpoint, base64, from the leaf's sibling to
-    /// the root's child. Empty if the request had `proofs=false`.
+    /// the root's child. Empty if the request wanted others, or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<Vec<String>>,
+    /// For each of `runs` one proof of all its records in that checkpoint, base64: the roots of
+    /// the largest subtrees of the tree that hold none of them, from left to right. Only if the
+    /// request had `proofs=runs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run_proofs: Vec<Vec<String>>,
 }
 
 /// Names of stored objects.

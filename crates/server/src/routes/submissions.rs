@@ -5,7 +5,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use stele_ledger::Receipt;
 use stele_record::{Header, SourceId, Submission};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::{API_VERSION, DeliveryAck, RunOfIndices};
 use crate::auth::Access;
@@ -15,7 +15,7 @@ use crate::context::App;
 use crate::error::{ApiError, ErrorBody, ErrorKind};
 use crate::ledger_error::{append_error, read_error};
 use crate::limits::SUBMISSION_BODY_BYTES_MAX;
-use crate::params::{Params, flag};
+use crate::params::Params;
 
 const CBOR: &str = "application/cbor";
 
@@ -23,14 +23,26 @@ const CBOR: &str = "application/cbor";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SubmissionParams {
-    /// Whether the answer holds inclusion proofs.
-    #[serde(default = "yes", deserialize_with = "flag")]
-    #[param(default = true)]
-    proofs: bool,
+    /// Which proofs the answer holds: `each` record's inclusion proof, one for each of the `runs`
+    /// of places, or `none`. `true` is `each`, `false` is `none`.
+    #[serde(default)]
+    #[param(inline, default = "each")]
+    proofs: Proofs,
 }
 
-const fn yes() -> bool {
-    true
+/// Which proofs an acknowledgement holds.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Proofs {
+    /// An inclusion proof for each record.
+    #[default]
+    #[serde(alias = "true", alias = "1", alias = "")]
+    Each,
+    /// One proof for each run of places.
+    Runs,
+    /// None.
+    #[serde(alias = "false", alias = "0")]
+    None,
 }
 
 /// Deliver records of a source: a CBOR map of 1 format version, 2 epoch, 3 the epoch's secret,
@@ -93,27 +105,33 @@ async fn record(app: &App, access: &Access, request: Request) -> Result<Receipt,
     app.ledger.append(submission).await.map_err(append_error)
 }
 
-/// The source that all headers name. The ledger checks the rest of them.
+/// The source of the first record. The ledger refuses a submission in which another follows.
 fn source(submission: &Submission) -> Result<SourceId, ApiError> {
-    let mut found = None;
-    for (number, record) in submission.records.iter().enumerate() {
-        let header = Header::decode(&record.header)
-            .map_err(|e| ApiError::invalid(format!("record {number}: {e}")))?;
-        if *found.get_or_insert(header.source) != header.source {
-            return Err(ApiError::invalid(format!("record {number}: is of another source")));
-        }
-    }
-    found.ok_or_else(|| ApiError::invalid("the submission holds no record"))
+    let Some(first) = submission.records.first() else {
+        return Err(ApiError::invalid("the submission holds no record"));
+    };
+    let header = Header::decode(&first.header);
+    header.map(|header| header.source).map_err(|e| ApiError::invalid(format!("record 0: {e}")))
 }
 
-async fn ack(app: &App, receipt: Receipt, proofs: bool) -> Result<DeliveryAck, ApiError> {
+async fn ack(app: &App, receipt: Receipt, wanted: Proofs) -> Result<DeliveryAck, ApiError> {
     let ledger = app.ledger.clone();
     let (receipt, proofs) = blocking(move || {
-        let found = if proofs { ledger.proofs_for(&receipt) } else { Ok(Vec::new()) };
+        let found = match wanted {
+            Proofs::Each => ledger.proofs_for(&receipt),
+            Proofs::Runs => ledger.run_proofs_for(&receipt),
+            Proofs::None => Ok(Vec::new()),
+        };
         found.map(|found| (receipt, found))
     })
     .await?
     .map_err(read_error)?;
+    let texts: Vec<Vec<String>> =
+        proofs.iter().map(|hashes| hashes.iter().map(ToString::to_string).collect()).collect();
+    let (proofs, run_proofs) = match wanted {
+        Proofs::Runs => (Vec::new(), texts),
+        Proofs::Each | Proofs::None => (texts, Vec::new()),
+    };
     Ok(DeliveryAck {
         api_version: API_VERSION.to_owned(),
         kind: "DeliveryAck".to_owned(),
@@ -125,9 +143,7 @@ async fn ack(app: &App, receipt: Receipt, proofs: bool) -> Result<DeliveryAck, A
             .map(|run| RunOfIndices { first: run.first.0, count: run.count })
             .collect(),
         checkpoint: receipt.checkpoint.note.clone(),
-        proofs: proofs
-            .iter()
-            .map(|hashes| hashes.iter().map(ToString::to_string).collect())
-            .collect(),
+        proofs,
+        run_proofs,
     })
 }

@@ -2,7 +2,9 @@
 
 use reqwest::StatusCode;
 use serde_json::Value;
+use stele_merkle::{Hash, LeafIndex, leaf_hash, verify_range};
 use stele_record::{Kind, PayloadType};
+use stele_server::api::DeliveryAck;
 
 use super::support::{AGENT_SEED, SERVER_SEED, TestServer, TestSource};
 
@@ -35,6 +37,42 @@ async fn a_repeat_gets_the_same_places_and_proofs_that_hold() {
     }
     let response = server.deliver(&submission).await;
     assert_eq!(response.status(), StatusCode::OK);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_proof_for_each_run_holds_for_all_of_its_records() {
+    let server = TestServer::start().await;
+    let mut source = source_with(1, 9);
+    let first = source.submission();
+    server.delivered(&first).await;
+    // Others come between, so that a repeat of everything is in two runs.
+    server.delivered(&source_with(2, 3).submission()).await;
+    source.push(Kind::EVENT, PayloadType::TEXT, b"one more".to_vec());
+    let mut all = source.submission();
+    server.delivered(&all).await;
+    all.records.splice(..0, first.records);
+    let response = server
+        .request(reqwest::Method::POST, "/v1/log/submissions?proofs=runs")
+        .bearer_auth(server.admin.reveal())
+        .header("content-type", "application/cbor")
+        .body(all.encode())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let ack: DeliveryAck = response.json().await.unwrap();
+    assert!(ack.proofs.is_empty());
+    assert_eq!((ack.runs.len(), ack.run_proofs.len()), (2, 2));
+    let checkpoint = server.ledger.verifier().open(ack.checkpoint.as_bytes()).unwrap();
+    let mut leaves = all.records.iter().map(|record| leaf_hash(&record.header));
+    for (run, proof) in ack.runs.iter().zip(&ack.run_proofs) {
+        let leaves: Vec<Hash> = leaves.by_ref().take(run.count as usize).collect();
+        let proof: Vec<Hash> = proof.iter().map(|hash| hash.parse().unwrap()).collect();
+        let first = LeafIndex(run.first);
+        verify_range(&leaves, first, checkpoint.size, &proof, checkpoint.root).unwrap();
+    }
+    assert_eq!(leaves.next(), None);
     server.stop().await;
 }
 

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use crate::hash::{EMPTY_ROOT, Hash};
 use crate::key::{Algorithm, KEY_NAME_BYTES_MAX, KeyError, SigningKey, VerifierKey};
 use crate::note::{Note, NoteError, Signature, Verified};
-use crate::tree::TreeSize;
+use crate::rotation::{self, KeyEpoch, KeyRotation, RotationError};
+use crate::tree::{LeafIndex, TreeSize};
 
 /// Latest time that a cosignature can carry, in seconds since the Unix epoch.
 pub const TIME_MAX: u64 = i64::MAX as u64;
@@ -161,6 +162,8 @@ pub enum SignError {
 pub struct LogSigner {
     ed25519: SigningKey,
     ml_dsa_44: SigningKey,
+    /// Signs too, while keys are being replaced.
+    successor: Option<Box<LogSigner>>,
 }
 
 impl LogSigner {
@@ -176,7 +179,19 @@ impl LogSigner {
         Ok(Self {
             ed25519: SigningKey::from_seed(origin, Algorithm::Ed25519, ed25519)?,
             ml_dsa_44: SigningKey::from_seed(origin, Algorithm::MlDsa44, ml_dsa_44)?,
+            successor: None,
         })
+    }
+
+    /// The same, with the lines of the keys that replace these after its own: what is signed while
+    /// keys are being replaced is believed by those who know either.
+    #[must_use]
+    pub fn with_successor(self, successor: Self) -> Self {
+        Self { successor: Some(Box::new(successor)), ..self }
+    }
+
+    pub(crate) fn signing_keys(&self) -> [&SigningKey; 2] {
+        [&self.ed25519, &self.ml_dsa_44]
     }
 
     /// The log's name.
@@ -218,9 +233,13 @@ impl LogSigner {
             .ok_or(SignError::Failed(Algorithm::Ed25519))?;
         let plain = Signature::of(self.ed25519.verifier_key(), plain);
         let timed = cosign(&self.ml_dsa_44, &body, time_s)?;
-        let mut note = body;
+        let mut note = body.clone();
         // Writing to a string does not fail.
         let _ = write!(note, "\n{plain}\n{timed}\n");
+        if let Some(successor) = &self.successor {
+            let signed = successor.sign(checkpoint, time_s)?;
+            note.push_str(&signed[body.len() + 1..]);
+        }
         Ok(note)
     }
 }
@@ -269,13 +288,15 @@ impl OpenedCheckpoint {
 pub struct LogVerifier {
     keys: Vec<VerifierKey>,
     all: bool,
+    /// Empty where no rotation is known. Else the keys of all times, of which one set has `keys`.
+    epochs: Vec<KeyEpoch>,
 }
 
 impl LogVerifier {
     /// Believes a checkpoint if at least one of these keys signed it, no line of any of them is
     /// wrong, and its origin is the name of a key that signed. Without keys nothing is believed.
     pub fn new(keys: impl IntoIterator<Item = VerifierKey>) -> Self {
-        Self { keys: keys.into_iter().collect(), all: false }
+        Self { keys: keys.into_iter().collect(), all: false, epochs: Vec::new() }
     }
 
     /// The same, but every key must have signed.
@@ -284,9 +305,36 @@ impl LogVerifier {
         Self { all: true, ..self }
     }
 
-    /// The keys.
+    /// The same, following the log's keys through the rotations recorded in it, with the index of
+    /// each, from the first on. A checkpoint is then believed by the keys that sign a tree of its
+    /// size: those that are pinned, and before and after them all keys of the time. Whether the
+    /// rotations are in the log is for the caller to check.
+    ///
+    /// # Errors
+    /// [`RotationError`] if they are no history, or not one of the pinned keys.
+    pub fn with_history(
+        self,
+        rotations: &[(LeafIndex, KeyRotation)],
+    ) -> Result<Self, RotationError> {
+        if rotations.is_empty() {
+            return Ok(self);
+        }
+        let epochs = rotation::epochs(rotations)?;
+        let pinned = |epoch: &KeyEpoch| self.keys.iter().all(|key| epoch.keys.contains(key));
+        if self.keys.is_empty() || !epochs.iter().any(pinned) {
+            return Err(RotationError::Stranger);
+        }
+        Ok(Self { epochs, ..self })
+    }
+
+    /// The keys that were given.
     pub fn keys(&self) -> &[VerifierKey] {
         &self.keys
+    }
+
+    /// The keys that sign now, as far as is known.
+    pub fn current_keys(&self) -> &[VerifierKey] {
+        self.epochs.last().map_or(&self.keys, |last| &last.keys)
     }
 
     /// The checkpoint in a signed note, if it is believed.
@@ -303,19 +351,45 @@ impl LogVerifier {
     /// As [`LogVerifier::open`].
     pub fn open_signed(&self, note: &[u8]) -> Result<OpenedCheckpoint, NoteError> {
         let note = Note::parse(note)?;
-        let signatures = note.verify(&self.keys)?;
-        let signed = |key: &&VerifierKey| {
-            signatures.iter().any(|s| s.id == key.id() && s.name == key.name())
+        if self.epochs.is_empty() {
+            return open_by(&note, &self.keys, self.all);
+        }
+        // Which keys are to be asked follows from what they are asked about: if they have not signed
+        // just this, nothing of it is used.
+        let size = Checkpoint::parse(note.text())?.size;
+        let at = self.epochs.partition_point(|epoch| epoch.first_size <= size.0) - 1;
+        let epoch = &self.epochs[at];
+        let pinned = self.keys.iter().all(|key| epoch.keys.contains(key));
+        let opened = if pinned {
+            open_by(&note, &self.keys, self.all)
+        } else {
+            open_by(&note, &epoch.keys, true)
         };
-        if let Some(key) = self.keys.iter().find(|key| self.all && !signed(key)) {
-            return Err(NoteError::MissingKey { name: key.name().to_owned(), id: key.id() });
-        }
-        let checkpoint = Checkpoint::parse(note.text())?;
-        if !signatures.iter().any(|s| s.name == checkpoint.origin) {
-            return Err(CheckpointError::OtherLog { origin: checkpoint.origin }.into());
-        }
-        Ok(OpenedCheckpoint { checkpoint, signatures })
+        opened.map_err(|error| self.retired(&note, size, at).unwrap_or(error))
     }
+
+    /// Whether a key that had been replaced before the tree of this size signed it.
+    fn retired(&self, note: &Note, size: TreeSize, at: usize) -> Option<NoteError> {
+        self.epochs[..at].iter().zip(&self.epochs[1..]).find_map(|(epoch, next)| {
+            let signed = note.verify(&epoch.keys).ok()?.into_iter().next()?;
+            let rotated_at = LeafIndex(next.first_size.saturating_sub(1));
+            Some(NoteError::RetiredKey { name: signed.name, id: signed.id, size, rotated_at })
+        })
+    }
+}
+
+fn open_by(note: &Note, keys: &[VerifierKey], all: bool) -> Result<OpenedCheckpoint, NoteError> {
+    let signatures = note.verify(keys)?;
+    let signed =
+        |key: &&VerifierKey| signatures.iter().any(|s| s.id == key.id() && s.name == key.name());
+    if let Some(key) = keys.iter().find(|key| all && !signed(key)) {
+        return Err(NoteError::MissingKey { name: key.name().to_owned(), id: key.id() });
+    }
+    let checkpoint = Checkpoint::parse(note.text())?;
+    if !signatures.iter().any(|s| s.name == checkpoint.origin) {
+        return Err(CheckpointError::OtherLog { origin: checkpoint.origin }.into());
+    }
+    Ok(OpenedCheckpoint { checkpoint, signatures })
 }
 
 #[cfg(test)]

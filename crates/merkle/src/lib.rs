@@ -18,6 +18,7 @@ pub mod policy;
 pub mod proof_file;
 mod range;
 pub mod receipt;
+pub mod rotation;
 pub mod tile;
 mod tree;
 mod verify;
@@ -35,6 +36,7 @@ pub use policy::{Policy, PolicyError, Verdict};
 pub use proof_file::{ProofFileError, TlogProof};
 pub use range::{range_proof, verify_range};
 pub use receipt::{CoseReceipt, ReceiptError, ReceiptProof};
+pub use rotation::{KeyRotation, RotationError};
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,
 };

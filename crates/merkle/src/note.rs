@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::key::{Algorithm, KeyId, VerifierKey, is_name};
+use crate::tree::{LeafIndex, TreeSize};
 
 /// Longest note that is read, in bytes.
 pub const NOTE_BYTES_MAX: usize = 1_000_000;
@@ -67,6 +68,22 @@ pub enum NoteError {
         name: String,
         /// Id of the key.
         id: KeyId,
+    },
+    /// A key signed a tree that holds the record by which it was replaced: a fork, by whoever has
+    /// the retired key.
+    #[error(
+        "{name} ({id}) signed a tree of {size} records, but was replaced by record {rotated_at}: \
+         a fork, signed with a retired key"
+    )]
+    RetiredKey {
+        /// Name of the key.
+        name: String,
+        /// Id of the key.
+        id: KeyId,
+        /// Size of the tree that it signed.
+        size: TreeSize,
+        /// The record that replaced it.
+        rotated_at: LeafIndex,
     },
     /// The note is signed, but its text is no checkpoint of the expected log.
     #[error(transparent)]

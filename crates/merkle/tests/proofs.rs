@@ -11,7 +11,7 @@
 //! hashes is exchanged, and wrong indices and sizes are tried all with all; beyond it, they are
 //! tried where off-by-one and wrong-bit errors lie.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use stele_merkle::{
     EMPTY_ROOT, Hash, LeafIndex, MemoryTree, TreeSize, consistency_proof, inclusion_proof,

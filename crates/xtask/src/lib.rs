@@ -19,6 +19,7 @@ pub mod not_run;
 pub mod places;
 mod processes;
 pub mod progress;
+pub mod python;
 pub mod random;
 pub mod recording;
 pub mod suite;

@@ -31,7 +31,7 @@ pub(super) struct ExportArgs {
 
 pub(super) async fn run(app: &App, args: &ExportArgs) -> Outcome {
     let view = args.place.view(app)?;
-    let note = view.checkpoint_note().await?;
+    let note = view.published().await?;
     let size = view.open_checkpoint(&note).await?.signed.checkpoint.size;
     fs::create_dir(&args.out)
         .map_err(|e| CliError::failed(format!("cannot create {}: {e}", args.out.display())))?;

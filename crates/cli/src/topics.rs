@@ -99,6 +99,8 @@ A trust policy (C2SP tlog-policy) is a text file that says whose word is enough:
   group <name> all|any|<k> <member>...    enough of these, witnesses or earlier groups
   quorum <name>|none                      what a checkpoint must have
 
+Take a quorum of more than half: with fewer, two histories can each find witnesses of their own.
+
   stele witness --data DIR --log log.pub            be a witness for a log
   stele up --witness-policy FILE                    have one's checkpoints cosigned
   stele verify FILE --policy FILE                   ask for the cosignatures

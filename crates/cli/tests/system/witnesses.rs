@@ -220,12 +220,19 @@ fn a_dead_witness_does_not_keep_a_quorum_from_being_met() {
     let witnesses =
         ["a", "b"].map(|name| Witness::ours(&home, name, &[keys_file.to_str().unwrap()]));
     let dead_key = stele_ledger::witness::WitnessKey::generate("dead.example").unwrap();
-    let dead = format!("witness dead {} http://127.0.0.1:9\n", dead_key.verifier_keys()[0]);
+    // One refuses to be connected to, another takes the request and never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = format!(
+        "witness dead {} http://127.0.0.1:9\nwitness mute {} http://{}\n",
+        dead_key.verifier_keys()[0],
+        dead_key.verifier_keys()[1],
+        mute.local_addr().unwrap()
+    );
     let one = |at: usize, name: &str| {
         format!("witness {name} {} {}\n", witnesses[at].keys[at], witnesses[at].url)
     };
     let head = format!("log {}\n{}{}{dead}", log[0], one(0, "a"), one(1, "b"));
-    let policy = format!("{head}group two 2 a b dead\nquorum two\n");
+    let policy = format!("{head}group two 2 a b dead mute\nquorum two\n");
     let up = up_with(&home, &policy);
     let events = home.path("events.txt");
     std::fs::write(&events, "one\ntwo\nthree\n").unwrap();
@@ -236,7 +243,7 @@ fn a_dead_witness_does_not_keep_a_quorum_from_being_met() {
     assert!(dead["fault"].is_string() && dead["failures"].as_u64().unwrap() > 0, "{dead}");
     let table = home.run(&["log", "info"]).ok();
     assert!(
-        table.contains("by quorum 2 of (a, b, dead)") && table.contains("failing ("),
+        table.contains("by quorum 2 of (a, b, dead, mute)") && table.contains("failing ("),
         "{table}"
     );
     let note = get(&format!("{}/checkpoint", up.url));
@@ -248,7 +255,7 @@ fn a_dead_witness_does_not_keep_a_quorum_from_being_met() {
     let trust = trust.to_str().unwrap();
     std::fs::write(
         home.path("strict.policy"),
-        format!("{head}group all all a b dead\nquorum all\n"),
+        format!("{head}group all all a b dead mute\nquorum all\n"),
     )
     .unwrap();
     let strict = home.path("strict.policy");
@@ -262,7 +269,7 @@ fn a_dead_witness_does_not_keep_a_quorum_from_being_met() {
             home.run(&[&["verify", "--no-pin", "--policy", policy][..], &what[..]].concat())
         };
         let good = verify(trust).ok();
-        assert!(good.contains("witness cosignatures") && good.contains("2 of 3"), "{good}");
+        assert!(good.contains("witness cosignatures") && good.contains("2 of 4"), "{good}");
         let bad = verify(strict);
         assert_eq!(bad.status.code(), Some(5), "{what:?}: {}{}", bad.stdout, bad.stderr);
     }

@@ -380,8 +380,10 @@ fn of_many_requests_at_once_no_two_answers_contradict_each_other() {
     }
 }
 
-type Create<'a> = dyn Fn() -> Result<Put, StoreError> + 'a;
-type Hook = dyn Fn(usize, &Create<'_>) -> Result<Put, StoreError> + Send + Sync;
+/// The create that a store was asked for.
+type Create<'a> = &'a dyn Fn() -> Result<Put, StoreError>;
+/// What a test does with the n-th create.
+type Hook = dyn Fn(usize, Create<'_>) -> Result<Put, StoreError> + Send + Sync;
 
 /// A store that does something around the creates that a test has an eye on.
 struct HookedStore {
@@ -393,7 +395,7 @@ struct HookedStore {
 impl HookedStore {
     fn shared(
         inner: &Arc<dyn Store>,
-        hook: impl Fn(usize, &Create<'_>) -> Result<Put, StoreError> + Send + Sync + 'static,
+        hook: impl Fn(usize, Create<'_>) -> Result<Put, StoreError> + Send + Sync + 'static,
     ) -> Arc<dyn Store> {
         let (inner, puts) = (Arc::clone(inner), AtomicUsize::new(0));
         Arc::new(Self { inner, puts, hook: Box::new(hook) })

@@ -33,8 +33,7 @@ pub(super) async fn server(
     let mut checks = Checks::of(subject.trim_end_matches('/'));
     let Some(opened) = signatures(&view, &note, &mut checks).await? else { return Ok(checks) };
     if let Some(policy) = policy {
-        let published = view.checkpoint_note().await?;
-        cosigned(&view, policy, &published, &opened, &mut checks).await?;
+        cosigned(&view, policy, &opened, &mut checks).await?;
     }
     if pin {
         consistency(app, &view, &opened, &note, &mut checks).await?;
@@ -64,12 +63,11 @@ pub(crate) async fn directory(
         Err(error) => return Err(error),
     };
     let reader = directory.reader().clone();
-    let beside = directory.cosigned_note();
     let view = LogView::Directory(directory);
-    let note = view.checkpoint_note().await?;
+    let (note, _) = view.newest().await?;
     let Some(opened) = signatures(&view, &note, &mut checks).await? else { return Ok(checks) };
     if let Some(policy) = policy {
-        cosigned(&view, policy, beside.as_ref().unwrap_or(&note), &opened, &mut checks).await?;
+        cosigned(&view, policy, &opened, &mut checks).await?;
     }
     root(&reader, &opened.signed.checkpoint, &mut checks);
     records(app, &reader, &mut checks).await?;
@@ -104,16 +102,16 @@ async fn signatures(
     Ok(Some(opened))
 }
 
-/// Checks that a published checkpoint meets the policy, and that the newest one continues it.
+/// Checks that the published checkpoint meets the policy, and that the newest one continues it.
 async fn cosigned(
     view: &LogView,
     policy: &Policy,
-    published: &str,
     newest: &Opened,
     checks: &mut Checks,
 ) -> Result<(), CliError> {
     const WHAT: &str = "consistent with the cosigned checkpoint";
-    policies::check(policy, published, checks);
+    let published = view.published().await?;
+    policies::check(policy, &published, checks);
     let old = match newest.keys.verifier().open(published.as_bytes()) {
         Ok(old) => Pinned { checkpoint: old, at_ns: None },
         Err(error) => {

@@ -53,6 +53,7 @@ pub use ledger::{
 };
 pub use ledger_core::{Answer, LedgerCore};
 pub use own::ledger_source_id;
+pub use pack::Packer;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};
 pub use streams::SourceHead;

@@ -92,10 +92,17 @@ impl std::fmt::Debug for Writer {
 }
 
 /// The checkpoint hint and how far it lags.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hint {
     written: Option<Duration>,
     pub(crate) stale: bool,
+}
+
+impl Hint {
+    /// Not written yet.
+    pub(crate) fn due() -> Self {
+        Self { written: None, stale: true }
+    }
 }
 
 /// What is known of other writers.
@@ -402,9 +409,15 @@ impl Writer {
             why = match Object::load(store, &object.name) {
                 Ok(stored) if stored.digest == expected.1 => return,
                 Ok(_) => "another header is stored".to_owned(),
-                Err(ReadError::Store(StoreError::NotFound { .. }))
-                    if self.tail.reader.look_for_packs(object.head.first).is_some() =>
-                {
+                Err(ReadError::Store(StoreError::NotFound { .. })) => {
+                    if self.tail.reader.look_for_packs(object.head.first).is_some() {
+                        return;
+                    }
+                    "it is not there".to_owned()
+                }
+                Err(ReadError::Store(error)) => {
+                    // That says nothing about what is stored.
+                    tracing::warn!(%error, object = %object.name, "it cannot be read back now");
                     return;
                 }
                 Err(ReadError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => {

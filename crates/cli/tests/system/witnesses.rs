@@ -88,7 +88,7 @@ fn new_log(home: &Home) -> Vec<String> {
 fn up_with(home: &Home, policy: &str) -> Up {
     std::fs::write(home.path("trust.policy"), policy).unwrap();
     let path = home.path("trust.policy");
-    home.up(&["--no-record", "--witness-policy", path.to_str().unwrap()])
+    home.up(&["--no-record", "--witness-pause", "1", "--witness-policy", path.to_str().unwrap()])
 }
 
 fn append(home: &Home, events: usize) {

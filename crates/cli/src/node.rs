@@ -32,7 +32,7 @@ pub(crate) struct Node {
     dir: DataDir,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
-    following: Option<Following>,
+    cosigning: Option<Following>,
     registry: Registry,
 }
 
@@ -72,7 +72,7 @@ impl Node {
         let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::open(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok(Self { dir: dir.clone(), clock, ledger, following: None, registry })
+        Ok(Self { dir: dir.clone(), clock, ledger, cosigning: None, registry })
     }
 
     /// Opens the ledger in `dir`, or makes one there; says which.
@@ -88,7 +88,7 @@ impl Node {
         let store = store(dir, &clock, &mut registry)?;
         let ledger = Ledger::create(store, &key, Arc::clone(&clock), LedgerOptions::default())
             .map_err(ledger_error)?;
-        Ok((Self { dir: dir.clone(), clock, ledger, following: None, registry }, true))
+        Ok((Self { dir: dir.clone(), clock, ledger, cosigning: None, registry }, true))
     }
 
     /// Closes the ledger: what was taken in is durable and signed for.
@@ -117,7 +117,7 @@ impl Node {
         let cosigning = Cosigning::new(&self.ledger, policy)
             .map_err(|e| CliError::usage(format!("witness policy: {e}")))?;
         let pause = pause.unwrap_or(ROUND_PAUSE_DEFAULT);
-        self.following = Some(Following { cosigning: Arc::new(cosigning), pause });
+        self.cosigning = Some(Following { cosigning: Arc::new(cosigning), pause });
         Ok(())
     }
 
@@ -142,12 +142,12 @@ impl Node {
         })?;
         let append_key = load_or_make_key(&self.dir.append_key()).map_err(CliError::failed)?;
         let start = |f: &Following| Witnesses::start(&self.ledger, &f.cosigning, f.pause);
-        let witnesses = self.following.as_ref().map(start).transpose()?;
+        let witnesses = self.cosigning.as_ref().map(start).transpose()?;
         let parts = ServerParts {
             ledger: self.ledger.clone(),
             state,
             clock: self.clock,
-            cosigning: self.following.map(|following| following.cosigning),
+            cosigning: self.cosigning.map(|following| following.cosigning),
             tokens: self.dir.tokens()?,
             append_key: Some(append_key),
             registry: self.registry,

@@ -270,6 +270,15 @@ fn consistency() {
     }
 }
 
+#[test]
+fn roots() {
+    let forest = Forest::new();
+    for size in 0..=SIZES {
+        let root = stele_merkle::root(TreeSize(size), &forest.tree);
+        assert_eq!(root, Ok(forest.root(size)), "{size}");
+    }
+}
+
 /// The empty tree is continued by every tree, with no proof; no tree is continued by it.
 #[test]
 fn consistency_with_the_empty_tree() {

@@ -19,6 +19,7 @@ mod info;
 pub mod invariant;
 mod keys;
 mod ledger;
+mod mirror;
 mod objects;
 mod own;
 mod pack;
@@ -44,6 +45,7 @@ pub use ledger::{
     APPEND_WAIT_DEFAULT, CHECKPOINT_RECORD_PAUSE_DEFAULT, Ledger, LedgerOptions,
     PACK_RECORDS_DEFAULT, QUEUE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_RECORDS_DEFAULT,
 };
+pub use mirror::{Mirror, MirrorError, MirrorKey, MirrorKeyError, Synced};
 pub use own::ledger_source_id;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};

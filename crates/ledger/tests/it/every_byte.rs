@@ -52,22 +52,25 @@ impl Known {
             return Some(all);
         }
         let records = &self.records[all.start as usize..all.end as usize];
-        let mut payload = 0;
-        for record in records {
-            // Each entry: its length before the header, three numbers after it.
-            let header = find(bytes, &record.header_bytes).unwrap();
-            let entry = header - 2..header + record.header_bytes.len() + 12;
-            if entry.contains(&at) {
-                return Some(record.index.0..record.index.0 + 1);
+        // A block ends at each multiple of 256: its headers, then its payloads.
+        for block in records.chunk_by(|a, b| a.index.0 / 256 == b.index.0 / 256) {
+            let mut payload = 0;
+            for record in block {
+                // Each entry: its length before the header, three numbers after it.
+                let header = find(bytes, &record.header_bytes).unwrap();
+                let entry = header - 2..header + record.header_bytes.len() + 12;
+                if entry.contains(&at) {
+                    return Some(record.index.0..record.index.0 + 1);
+                }
+                payload = payload.max(entry.end);
             }
-            payload = payload.max(entry.end);
-        }
-        for record in records {
-            let end = payload + record.payload.as_ref().unwrap().len();
-            if (payload..end).contains(&at) {
-                return Some(record.index.0..record.index.0 + 1);
+            for record in block {
+                let end = payload + record.payload.as_ref().unwrap().len();
+                if (payload..end).contains(&at) {
+                    return Some(record.index.0..record.index.0 + 1);
+                }
+                payload = end;
             }
-            payload = end;
         }
         // A segment that is lost as a whole: what packs hold of it is not lost.
         let packs = self.objects.iter().filter(|(name, _)| name.as_str().starts_with("packs/"));

@@ -95,7 +95,7 @@ pub fn fsck_with(
         // Objects that are gone although they were listed: were they packed meanwhile?
         let now = || store.list(&format!("{PACKS}/"), None).ok();
         if !fsck.moved || tries == MOVED_TRIES || now() == Some(packs) {
-            return Ok(fsck.outcome()?);
+            return fsck.outcome();
         }
     }
 }

@@ -45,7 +45,7 @@ pub use ledger::{
     APPEND_WAIT_DEFAULT, CHECKPOINT_RECORD_PAUSE_DEFAULT, Ledger, LedgerOptions,
     PACK_RECORDS_DEFAULT, QUEUE_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT, SEGMENT_RECORDS_DEFAULT,
 };
-pub use mirror::{Mirror, MirrorError, MirrorKey, MirrorKeyError, Synced};
+pub use mirror::{Contradiction, Mirror, MirrorError, MirrorKey, MirrorKeyError, Synced};
 pub use own::ledger_source_id;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};

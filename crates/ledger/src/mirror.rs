@@ -37,33 +37,15 @@ pub enum MirrorError {
     #[error(
         "the log has forked: its checkpoint over {} records does not continue the one over {} \
          records that is held here",
-        seen.size, held.size
+        .0.seen.size, .0.held.size
     )]
-    Fork {
-        /// What is held.
-        held: Checkpoint,
-        /// Its signed note.
-        held_note: String,
-        /// What the source shows.
-        seen: Checkpoint,
-        /// Its signed note.
-        seen_note: String,
-    },
+    Fork(Box<Contradiction>),
     /// The source shows less than it had signed, and no longer has the rest.
     #[error(
         "the log was rolled back: it shows {} records, but {} are held here, signed",
-        seen.size, held.size
+        .0.seen.size, .0.held.size
     )]
-    Rollback {
-        /// What is held.
-        held: Checkpoint,
-        /// Its signed note.
-        held_note: String,
-        /// What the source shows.
-        seen: Checkpoint,
-        /// Its signed note.
-        seen_note: String,
-    },
+    Rollback(Box<Contradiction>),
     /// What the source stores is not what its key signed. Run `fsck` there.
     #[error("the source is damaged: {0}")]
     Source(String),
@@ -90,6 +72,19 @@ pub enum MirrorError {
     Store(StoreError),
 }
 
+/// Two checkpoints of the log's key of which the second does not continue the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// What is held.
+    pub held: Checkpoint,
+    /// Its signed note.
+    pub held_note: String,
+    /// What the source shows.
+    pub seen: Checkpoint,
+    /// Its signed note.
+    pub seen_note: String,
+}
+
 /// What a round did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synced {
@@ -111,9 +106,9 @@ struct Held {
 }
 
 impl Held {
-    /// That the log's key signed this too, which does not continue it.
-    fn forked(self, seen: Checkpoint, seen_note: String) -> MirrorError {
-        MirrorError::Fork { held: self.checkpoint, held_note: self.note, seen, seen_note }
+    /// Against what the source shows.
+    fn against(self, seen: Checkpoint, seen_note: String) -> Box<Contradiction> {
+        Box::new(Contradiction { held: self.checkpoint, held_note: self.note, seen, seen_note })
     }
 }
 
@@ -265,7 +260,7 @@ impl Mirror {
             }
             if self.root(checkpoint.size)? != Some(checkpoint.root) {
                 if let Some(held) = self.held.take().filter(|_| hint == pending_hint()) {
-                    return Err(held.forked(checkpoint, note));
+                    return Err(MirrorError::Fork(held.against(checkpoint, note)));
                 }
                 let what = format!("its records do not give the root in hints/{hint}");
                 return Err(MirrorError::Own(what));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use stele_ledger::{LogInfo, Mirror, MirrorError, MirrorKey, Synced};
-use stele_merkle::{LogVerifier, TreeSize};
+use stele_ledger::{Contradiction, LogInfo, Mirror, MirrorError, MirrorKey, Synced};
+use stele_merkle::LogVerifier;
 use stele_store::{DiskStore, Store};
 
 use crate::app::{App, ConnectArgs};
@@ -178,11 +178,8 @@ impl Target {
 
     /// Keeps the evidence, if there is some, and says what is wrong.
     fn refused(&self, app: &App, error: MirrorError) -> CliError {
-        let (held, seen) = match &error {
-            MirrorError::Fork { held, held_note, seen, seen_note }
-            | MirrorError::Rollback { held, held_note, seen, seen_note } => {
-                ((held.size, held_note), (seen.size, seen_note))
-            }
+        let both = match &error {
+            MirrorError::Fork(both) | MirrorError::Rollback(both) => both.clone(),
             MirrorError::Source(_) | MirrorError::NotSigned(_) => {
                 return CliError::tampered(error).hint("run `stele fsck` at the source");
             }
@@ -193,14 +190,14 @@ impl Target {
             }
             _ => return CliError::failed(error),
         };
-        let kept = keep(&self.root, held, seen);
+        let kept = keep(&self.root, &both);
         let error = CliError::tampered(&error);
         match kept {
             Ok(path) => error.hint(format!("both signed checkpoints are in {}", path.display())),
             Err(why) => {
                 app.ui.warn(&format!("the evidence cannot be kept: {why}; here it is:"));
-                app.ui.warn(held.1);
-                app.ui.warn(seen.1);
+                app.ui.warn(&both.held_note);
+                app.ui.warn(&both.seen_note);
                 error
             }
         }
@@ -208,25 +205,23 @@ impl Target {
 }
 
 /// Writes both notes to a new directory below `DIR/evidence`; the same two are written once.
-fn keep(
-    root: &Path,
-    held: (TreeSize, &String),
-    seen: (TreeSize, &String),
-) -> Result<PathBuf, CliError> {
-    let name = format!("held-{}-seen-{}", held.0, seen.0);
+fn keep(root: &Path, both: &Contradiction) -> Result<PathBuf, CliError> {
+    let name = format!("held-{}-seen-{}", both.held.size, both.seen.size);
+    let notes = [("held.checkpoint", &both.held_note), ("seen.checkpoint", &both.seen_note)];
     let mut number = 0;
     loop {
         let path = root.join("evidence").join(format!("{name}.{number}"));
-        let same = |file: &str, note: &String| {
+        let is_kept = |(file, note): &(&str, &String)| {
             fs::read(path.join(file)).is_ok_and(|bytes| bytes == note.as_bytes())
         };
-        if same("held.checkpoint", held.1) && same("seen.checkpoint", seen.1) {
+        if notes.iter().all(is_kept) {
             return Ok(path);
         }
         if !path.exists() {
             fs::create_dir_all(&path)?;
-            files::write_new(&path.join("held.checkpoint"), held.1.as_bytes())?;
-            files::write_new(&path.join("seen.checkpoint"), seen.1.as_bytes())?;
+            for (file, note) in notes {
+                files::write_new(&path.join(file), note.as_bytes())?;
+            }
             return Ok(path);
         }
         number += 1;

@@ -132,17 +132,13 @@ impl Mirror {
         if extent(source)? >= held.checkpoint.size.0 {
             return Ok(false);
         }
-        Err(MirrorError::Rollback {
-            held: held.checkpoint.clone(),
-            held_note: held.note.clone(),
-            seen: seen.clone(),
-            seen_note: note.to_owned(),
-        })
+        let contradiction = held.clone().against(seen.clone(), note.to_owned());
+        Err(MirrorError::Rollback(contradiction))
     }
 
     fn fork(&self, seen: Checkpoint, seen_note: String) -> MirrorError {
         match &self.held {
-            Some(held) => held.clone().forked(seen, seen_note),
+            Some(held) => MirrorError::Fork(held.clone().against(seen, seen_note)),
             None => MirrorError::Source("its records are not those that are here".to_owned()),
         }
     }

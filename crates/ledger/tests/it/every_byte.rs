@@ -197,6 +197,9 @@ fn every_byte_of_a_ledger_with_a_pack() {
     });
 }
 
+/// What becomes of each object.
+type Damage<'a> = dyn Fn(&ObjectName, &Bytes) -> Option<Bytes> + 'a;
+
 #[test]
 fn what_is_missing_torn_or_exchanged_comes_back_too() {
     let image = Image::make();
@@ -204,7 +207,7 @@ fn what_is_missing_torn_or_exchanged_comes_back_too() {
     let names: Vec<&ObjectName> = image.objects.keys().collect();
     for (number, name) in names.iter().enumerate() {
         let other = names[(number + 1) % names.len()];
-        let damages: [(&str, &dyn Fn(&ObjectName, &Bytes) -> Option<Bytes>, usize); 4] = [
+        let damages: [(&str, &Damage<'_>, usize); 4] = [
             ("missing", &|n, bytes| (n != *name).then(|| bytes.clone()), 1),
             ("torn", &|n, bytes| Some(bytes.slice(..bytes.len() - usize::from(n == *name))), 1),
             (

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use stele_ledger::{FsckOptions, Ledger, Mirror, MirrorError, MirrorKey, fsck_with};
+use stele_ledger::{Contradiction, FsckOptions, Ledger, Mirror, MirrorError, MirrorKey, fsck_with};
 use stele_merkle::{LogVerifier, Note};
 use stele_store::{Clock, MemoryStore, ObjectName, Put, Store, StoreError};
 
@@ -151,13 +151,17 @@ fn a_fork_is_refused_and_both_checkpoints_are_the_evidence() {
         others = [Source::new(3, 1), Source::new(4, 1)];
         let before = own.list("", None).unwrap();
         let refused = mirror(&own).unwrap().sync(&other).unwrap_err();
-        let MirrorError::Fork { held, held_note, seen, seen_note } = refused else {
-            panic!("{packed}: {refused}")
-        };
+        let MirrorError::Fork(both) = refused else { panic!("{packed}: {refused}") };
+        let Contradiction { held, held_note, seen, seen_note } = *both;
         assert_eq!(verifier().open(held_note.as_bytes()).unwrap(), held);
         assert_eq!(verifier().open(seen_note.as_bytes()).unwrap(), seen);
         assert_eq!((held.size, seen.size), (ledger.size(), forked.size()));
         assert_eq!(own.list("", None).unwrap(), before);
+        // Whoever checks the rewritten log beside the mirror sees it too.
+        let options = FsckOptions { mirror: Some(&*own), ..FsckOptions::default() };
+        let found = fsck_with(&*other, &verifier(), &options, &mut |_| {}).unwrap().report;
+        let [problem] = &found.problems[..] else { panic!("{found:?}") };
+        assert!(problem.object.contains("mirror") && problem.what.contains("signed root"));
         assert_eq!(verifier().open(&hint(&*own).unwrap()).unwrap(), held);
     }
 }
@@ -179,9 +183,9 @@ fn a_rollback_is_refused_and_an_old_pointer_is_none() {
     stale.put_hint(&ObjectName::parse("checkpoint").unwrap(), &hint(&*old).unwrap()).unwrap();
     assert_eq!(open.sync(&stale).unwrap().size, ledger.size());
     let refused = open.sync(&old).unwrap_err();
-    assert!(matches!(refused, MirrorError::Rollback { .. }), "{refused}");
+    assert!(matches!(refused, MirrorError::Rollback(_)), "{refused}");
     let refused = mirror(&own).unwrap().sync(&old).unwrap_err();
-    assert!(matches!(refused, MirrorError::Rollback { .. }), "{refused}");
+    assert!(matches!(refused, MirrorError::Rollback(_)), "{refused}");
     // Another log's objects, and one without a checkpoint.
     let foreign = key().public_text().unwrap().replace("example.org/test", "example.org/tesu");
     assert!(stele_ledger::parse_public_keys(&foreign).is_err());

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, completion, configure, coverage, demo, diff, export, fsck, get, help, history, import,
-    ip, log, reference, state, up, verify, watch, witness,
+    ip, log, mirror, reference, state, up, verify, watch, witness,
 };
 use crate::topics;
 
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Verify(verify::VerifyArgs),
     /// Check every stored byte of a data directory
     Fsck(fsck::FsckArgs),
+    /// Keep a verified copy of a log and cosign what it holds
+    Mirror(mirror::MirrorArgs),
     /// Start ledger, API and recorder in one process
     Up(up::UpArgs),
     /// Record clusters and deliver to a ledger elsewhere

@@ -22,6 +22,7 @@ mod key_file;
 mod keys;
 mod ledger;
 mod ledger_core;
+mod mirror;
 mod objects;
 mod own;
 mod pack;
@@ -52,6 +53,7 @@ pub use ledger::{
     SEGMENT_RECORDS_DEFAULT,
 };
 pub use ledger_core::{Answer, LedgerCore};
+pub use mirror::{Contradiction, Mirror, MirrorError, MirrorKey, MirrorKeyError, Synced};
 pub use own::ledger_source_id;
 pub use pack::Packer;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};

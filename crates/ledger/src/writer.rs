@@ -420,11 +420,6 @@ impl Writer {
                     tracing::warn!(%error, object = %object.name, "it cannot be read back now");
                     return;
                 }
-                Err(ReadError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => {
-                    // It says nothing about what is stored.
-                    tracing::error!(%error, object = %object.name, "it cannot be read back now");
-                    return;
-                }
                 Err(error) => error.to_string(),
             };
         }

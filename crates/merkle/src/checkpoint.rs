@@ -163,7 +163,7 @@ pub struct LogSigner {
     ed25519: SigningKey,
     ml_dsa_44: SigningKey,
     /// Signs too, while keys are being replaced.
-    successor: Option<Box<LogSigner>>,
+    successor: Option<Box<Self>>,
 }
 
 impl LogSigner {

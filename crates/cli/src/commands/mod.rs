@@ -14,6 +14,7 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod ip;
 pub(crate) mod log;
+pub(crate) mod mirror;
 pub(crate) mod reference;
 pub(crate) mod state;
 pub(crate) mod up;
@@ -61,6 +62,7 @@ async fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Import(args) => import::run(app, &args).await,
         Command::Ip(args) => ip::run(app, &args).await,
         Command::Log(args) => log::run(app, &args).await,
+        Command::Mirror(args) => mirror::run(app, &args).await,
         Command::Reference(args) => reference::run(app, &args),
         Command::State(args) => state::run(app, &args).await,
         Command::Up(args) => up::run(app, &args).await,

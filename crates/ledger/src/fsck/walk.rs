@@ -269,21 +269,25 @@ impl Walk {
         if head.number == 0 {
             self.link(name, head.previous);
         }
-        let mut leaves = Vec::with_capacity(content.records.len());
         for (seen, index) in content.records.iter().zip(head.first..) {
-            leaves.push(seen.as_ref().map(|seen| seen.leaf));
             self.record(name, index, seen.as_ref());
         }
-        self.leaves.push_back((head.first, leaves));
-        if self.leaves.len() > LEAVES_OF_PACKS {
-            self.leaves.pop_front();
-        }
+        self.keep_leaves(content);
         self.tiles(name, content);
         self.pack_records = head.count;
         self.packs_end = Some(head.end());
         self.next_segment = Some(head.number);
         self.previous = Previous::Segment(head.previous);
         self.end_of_object(name, content);
+    }
+
+    /// Keeps the leaves of a pack, so that roots inside of it can be computed.
+    pub(crate) fn keep_leaves(&mut self, content: &Content) {
+        let leaves = content.records.iter().map(|seen| seen.as_ref().map(|seen| seen.leaf));
+        self.leaves.push_back((content.head.first, leaves.collect()));
+        if self.leaves.len() > LEAVES_OF_PACKS {
+            self.leaves.pop_front();
+        }
     }
 
     fn tiles(&mut self, name: &ObjectName, content: &Content) {

@@ -410,7 +410,7 @@ impl Writer {
                 Ok(stored) if stored.digest == expected.1 => return,
                 Ok(_) => "another header is stored".to_owned(),
                 Err(ReadError::Store(StoreError::NotFound { .. })) => {
-                    if self.tail.reader.look_for_packs(object.head.first).is_some() {
+                    if self.tail.reader.is_packed(object.head.first) {
                         return;
                     }
                     "it is not there".to_owned()

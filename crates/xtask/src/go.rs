@@ -30,12 +30,15 @@ pub struct GoModule {
     pub name: &'static str,
     /// Program name and package path of each program.
     pub programs: &'static [(&'static str, &'static str)],
+    /// Whether it has parts in C, and so needs a C compiler.
+    pub cgo: bool,
 }
 
 /// etcd and its client.
 pub const ETCD: GoModule = GoModule {
     name: "etcd",
     programs: &[("etcd", "go.etcd.io/etcd/server/v3"), ("etcdctl", "go.etcd.io/etcd/etcdctl/v3")],
+    cgo: false,
 };
 
 /// The control plane of Kubernetes and its client.
@@ -47,14 +50,20 @@ pub const KUBE: GoModule = GoModule {
         ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
         ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     ],
+    cgo: false,
 };
 
 /// KWOK, which plays the nodes.
 pub const KWOK: GoModule =
-    GoModule { name: "kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")] };
+    GoModule { name: "kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")], cgo: false };
 
 /// A verifier of the log on top of Go's own checksum database code.
-pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-check", ".")] };
+pub const SUMDB: GoModule =
+    GoModule { name: "sumdb", programs: &[("stele-sumdb-check", ".")], cgo: false };
+
+/// Other stores under the load of the benchmark.
+pub const PEERS: GoModule =
+    GoModule { name: "peers", programs: &[("stele-peers", ".")], cgo: true };
 
 impl GoModule {
     /// For tests: the folder with the programs, or `None` where there is no Go to build them, as
@@ -75,7 +84,7 @@ impl GoModule {
         let _lock = lock(&bin, progress)?;
         for (program, package) in self.programs {
             if !bin.join(program).is_file() {
-                build_program(&module, program, package, &bin, progress)?;
+                build_program(&module, (program, package), self.cgo, &bin, progress)?;
             }
         }
         Ok(bin)
@@ -160,8 +169,8 @@ fn lock(bin: &Path, progress: &Progress) -> Result<File, TestbedError> {
 
 fn build_program(
     module: &Path,
-    program: &str,
-    package: &str,
+    (program, package): (&str, &str),
+    cgo: bool,
     bin: &Path,
     progress: &Progress,
 ) -> Result<(), TestbedError> {
@@ -179,7 +188,7 @@ fn build_program(
         .arg(package)
         .current_dir(module)
         .env("GOTOOLCHAIN", "local")
-        .env("CGO_ENABLED", "0")
+        .env("CGO_ENABLED", if cgo { "1" } else { "0" })
         .env_remove("GOWORK")
         .stdin(Stdio::null())
         .stdout(output)

@@ -1,3 +1,5 @@
+// The next line is read by the code that builds this: SQLite is in C.
+// cgo
 module stele/testbed/peers
 
 go 1.26.0

@@ -30,15 +30,12 @@ pub struct GoModule {
     pub name: &'static str,
     /// Program name and package path of each program.
     pub programs: &'static [(&'static str, &'static str)],
-    /// Whether it has parts in C, and so needs a C compiler.
-    pub cgo: bool,
 }
 
 /// etcd and its client.
 pub const ETCD: GoModule = GoModule {
     name: "etcd",
     programs: &[("etcd", "go.etcd.io/etcd/server/v3"), ("etcdctl", "go.etcd.io/etcd/etcdctl/v3")],
-    cgo: false,
 };
 
 /// The control plane of Kubernetes and its client.
@@ -50,20 +47,17 @@ pub const KUBE: GoModule = GoModule {
         ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
         ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     ],
-    cgo: false,
 };
 
 /// KWOK, which plays the nodes.
 pub const KWOK: GoModule =
-    GoModule { name: "kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")], cgo: false };
+    GoModule { name: "kwok", programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")] };
 
 /// A verifier of the log on top of Go's own checksum database code.
-pub const SUMDB: GoModule =
-    GoModule { name: "sumdb", programs: &[("stele-sumdb-check", ".")], cgo: false };
+pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-check", ".")] };
 
 /// Other stores under the load of the benchmark.
-pub const PEERS: GoModule =
-    GoModule { name: "peers", programs: &[("stele-peers", ".")], cgo: true };
+pub const PEERS: GoModule = GoModule { name: "peers", programs: &[("stele-peers", ".")] };
 
 impl GoModule {
     /// For tests: the folder with the programs, or `None` where there is no Go to build them, as
@@ -84,7 +78,7 @@ impl GoModule {
         let _lock = lock(&bin, progress)?;
         for (program, package) in self.programs {
             if !bin.join(program).is_file() {
-                build_program(&module, (program, package), self.cgo, &bin, progress)?;
+                build_program(&module, program, package, &bin, progress)?;
             }
         }
         Ok(bin)
@@ -169,8 +163,8 @@ fn lock(bin: &Path, progress: &Progress) -> Result<File, TestbedError> {
 
 fn build_program(
     module: &Path,
-    (program, package): (&str, &str),
-    cgo: bool,
+    program: &str,
+    package: &str,
     bin: &Path,
     progress: &Progress,
 ) -> Result<(), TestbedError> {
@@ -188,7 +182,7 @@ fn build_program(
         .arg(package)
         .current_dir(module)
         .env("GOTOOLCHAIN", "local")
-        .env("CGO_ENABLED", if cgo { "1" } else { "0" })
+        .env("CGO_ENABLED", if has_c(module)? { "1" } else { "0" })
         .env_remove("GOWORK")
         .stdin(Stdio::null())
         .stdout(output)
@@ -212,6 +206,14 @@ fn build_program(
         return Err(TestbedError::Build { program: program.into(), tail: tail(&log, 30), log });
     }
     fs::rename(&partial, bin.join(program)).map_err(TestbedError::io("name the built program"))
+}
+
+/// Whether the module's go.mod says that parts of it are in C, which takes a C compiler.
+fn has_c(module: &Path) -> Result<bool, TestbedError> {
+    let path = module.join("go.mod");
+    let text =
+        fs::read_to_string(&path).map_err(TestbedError::io(format!("read {}", path.display())))?;
+    Ok(text.lines().any(|line| line.trim() == "// cgo"))
 }
 
 /// Strips symbols, and stamps the version into Kubernetes programs, whose build expects it.

@@ -1,6 +1,7 @@
 //! The commands, one module each: arguments, and `run`.
 
 pub(crate) mod agent;
+pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod configure;
 pub(crate) mod coverage;
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 async fn dispatch(app: &App, command: Command) -> Outcome {
     match command {
         Command::Agent(args) => agent::run(app, &args).await,
+        Command::Bench(args) => bench::run(app, &args).await,
         Command::Completion(args) => completion::run(app, &args),
         Command::Config(args) => configure::run(app, &args),
         Command::Coverage(args) => coverage::run(app, &args).await,

@@ -10,7 +10,6 @@
 //! Invariants: nothing is written that was not verified before, and nothing signed that is not
 //! durable. A checkpoint that does not continue what is held ends the mirror, with both as evidence.
 
-mod key;
 mod sync;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,13 +20,12 @@ use stele_merkle::{Checkpoint, Hash, LogVerifier, NoteError, SignError, TreeSize
 use stele_record::{Declaration, Kind};
 use stele_store::{Clock, ObjectName, Store, StoreError};
 
-pub use self::key::{MirrorKey, MirrorKeyError};
-use crate::ReadError;
 use crate::format::{Role, digest_of};
 use crate::fsck::{Content, Previous, Problem, Walk, examine};
 use crate::info::{self, LogInfo, checkpoint_hint, fixed};
 use crate::objects::{Object, PACKS, SEGMENTS};
 use crate::streams::StreamId;
+use crate::{CosignerKey, ReadError};
 
 /// Why a mirror did not take in what its source shows.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +114,7 @@ impl Held {
 pub struct Mirror {
     store: Arc<dyn Store>,
     verifier: LogVerifier,
-    key: MirrorKey,
+    key: CosignerKey,
     clock: Arc<dyn Clock>,
     /// What the packs are together.
     packs: Walk,
@@ -149,7 +147,7 @@ impl Mirror {
     pub fn open(
         store: Arc<dyn Store>,
         verifier: LogVerifier,
-        key: MirrorKey,
+        key: CosignerKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, MirrorError> {
         let walk = Walk::new(verifier.clone(), None);

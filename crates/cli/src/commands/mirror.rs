@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use stele_ledger::{Contradiction, LogInfo, Mirror, MirrorError, MirrorKey, Synced};
+use stele_ledger::{Contradiction, Cosigner, CosignerKey, LogInfo, Mirror, MirrorError, Synced};
 use stele_merkle::LogVerifier;
 use stele_store::{DiskStore, Store};
 
@@ -167,8 +167,8 @@ impl Target {
             let mut mirror = match slot.take() {
                 Some(mirror) => mirror,
                 None => {
-                    let key =
-                        MirrorKey::load(&path).map_err(|e| MirrorError::Own(e.to_string()))?;
+                    let key = CosignerKey::load(Cosigner::Mirror, &path)
+                        .map_err(|e| MirrorError::Own(e.to_string()))?;
                     Mirror::open(own, verifier, key, clock)?
                 }
             };
@@ -269,17 +269,20 @@ fn make_keys(app: &App, root: &Path, name: Option<&str>) -> Result<PathBuf, CliE
     made.map_err(|e| CliError::failed(format!("cannot create {}: {e}", keys.display())))?;
     let path = keys.join("mirror.key");
     let key = if path.exists() {
-        MirrorKey::load(&path).map_err(CliError::failed)?
+        CosignerKey::load(Cosigner::Mirror, &path).map_err(CliError::failed)?
     } else {
         let random = || format!("mirror/{}", hex::encode(stele_store::random_bytes::<8>()));
         let name = name.map_or_else(random, str::to_owned);
-        MirrorKey::create(&path, &name).map_err(CliError::failed)?
+        let key = CosignerKey::generate(Cosigner::Mirror, &name)
+            .map_err(|e| CliError::usage(format!("--name: {e}")))?;
+        key.save(&path).map_err(CliError::failed)?;
+        key
     };
     if name.is_some_and(|name| name != key.name()) {
         return Err(CliError::usage(format!("the key in {} is of {}", path.display(), key.name()))
             .hint("a mirror keeps its name; leave --name out"));
     }
-    let public: String = key.verifier_keys().iter().map(|key| format!("{key}\n")).collect();
+    let public = key.public_text();
     let public_path = keys.join("mirror.pub");
     if fs::read_to_string(&public_path).ok().as_deref() != Some(&public) {
         fs::write(&public_path, public).map_err(|e| {

@@ -239,7 +239,9 @@ fn a_dead_witness_does_not_keep_a_quorum_from_being_met() {
     let keys_file = home.data().join("keys/log.pub");
     let witnesses =
         ["a", "b"].map(|name| Witness::ours(&home, name, &[keys_file.to_str().unwrap()]));
-    let dead_key = stele_ledger::witness::WitnessKey::generate("dead.example").unwrap();
+    let dead_key =
+        stele_ledger::CosignerKey::generate(stele_ledger::Cosigner::Witness, "dead.example")
+            .unwrap();
     // One refuses to be connected to, another takes the request and never answers.
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = format!(

@@ -1,5 +1,6 @@
 //! One round of a mirror: what is new at the source, verified, written, cosigned.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -303,7 +304,11 @@ impl Mirror {
             return Err(MirrorError::Own(what));
         }
         let time = self.clock.now().unix_seconds();
-        let cosigned = self.key.cosign(&note, &seen.body(), time)?;
+        let mut cosigned = note;
+        for line in self.key.cosign(&seen.body(), time)? {
+            // Writing to a string does not fail.
+            let _ = writeln!(cosigned, "{line}");
+        }
         let stored = self.store.put_hint(&checkpoint_hint(), cosigned.as_bytes());
         stored.map_err(MirrorError::Store)?;
         self.held = Some(Held { checkpoint: seen, note: cosigned.clone() });

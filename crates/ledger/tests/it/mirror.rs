@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use stele_ledger::{Contradiction, FsckOptions, Ledger, Mirror, MirrorError, MirrorKey, fsck_with};
+use stele_ledger::{
+    Contradiction, Cosigner, CosignerKey, FsckOptions, Ledger, Mirror, MirrorError, fsck_with,
+};
 use stele_merkle::{LogVerifier, Note};
 use stele_store::{Clock, MemoryStore, ObjectName, Put, Store, StoreError};
 
 use crate::common::{Source, clock, create, key, open, wait_for_packs};
 use crate::image::Image;
 
-fn mirror_key() -> MirrorKey {
-    MirrorKey::from_seed("mirror.example.org/test", [7; 32]).unwrap()
+fn mirror_key() -> CosignerKey {
+    CosignerKey::from_seeds(Cosigner::Mirror, "mirror.example.org/test", [7; 32], [8; 32]).unwrap()
 }
 
 fn verifier() -> LogVerifier {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use stele_ledger::witness::{Decision, Witness, WitnessError, WitnessKey};
+use stele_ledger::witness::{Decision, Witness, WitnessError};
+use stele_ledger::{Cosigner, CosignerKey};
 use stele_merkle::checkpoint::{Checkpoint, LogSigner};
 use stele_merkle::witness::{AddCheckpoint, Refusal};
 use stele_merkle::{
@@ -63,8 +64,8 @@ impl Log {
     }
 }
 
-fn key() -> WitnessKey {
-    WitnessKey::from_seeds("witness.example/w1", [3; 32], [4; 32]).unwrap()
+fn key() -> CosignerKey {
+    CosignerKey::from_seeds(Cosigner::Witness, "witness.example/w1", [3; 32], [4; 32]).unwrap()
 }
 
 fn at(seconds: i64) -> Arc<ManualClock> {
@@ -162,7 +163,7 @@ fn any_trusted_key_is_enough_and_no_wrong_line_is_taken() {
     let (log, store) = (Log::new(), memory());
     let [plain, timed]: [VerifierKey; 2] = log.signer.verifier_keys().try_into().unwrap();
     let only = |key: &VerifierKey| Witness::new(memory(), at(1), key_clone(), [key.clone()]);
-    fn key_clone() -> WitnessKey {
+    fn key_clone() -> CosignerKey {
         key()
     }
     let both = log.request(0, 0, 3);

@@ -240,7 +240,9 @@ impl Writer {
 
     /// Answers a round in which nothing is new.
     fn answer_without_writing(&mut self, round: Round) -> Result<Step, String> {
-        if round.lacks_records() {
+        // What was taken in before a read failed is not signed for: others may have gone on since.
+        let unsigned = self.tail.reader.tree().size() != self.latest.size.0;
+        if unsigned || round.lacks_records() {
             // No write of ours shows that this is the end of the log.
             let number = self.tail.next.0;
             if let Err(error) = self.advance() {

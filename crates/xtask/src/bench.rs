@@ -130,19 +130,30 @@ struct Row {
 /// # Errors
 /// [`TestbedError`] if cargo can't be started.
 pub fn run(name: &str, args: &[String]) -> Result<bool, TestbedError> {
-    let status = cargo_bench(name)
+    cargo(&bench_arguments(name), args)
+}
+
+const fn bench_arguments(name: &str) -> [&str; 5] {
+    ["bench", "--package", "stele-ledger", "--bench", name]
+}
+
+/// Runs a program of the workspace through cargo; whether it ended well.
+///
+/// # Errors
+/// [`TestbedError::Io`] if cargo can't be run.
+pub fn cargo(command: &[&str], args: &[String]) -> Result<bool, TestbedError> {
+    let status = cargo_command(command)
         .arg("--")
         .args(args)
         .status()
-        .map_err(TestbedError::io("run cargo bench"))?;
+        .map_err(TestbedError::io("run cargo"))?;
     Ok(status.success())
 }
 
-fn cargo_bench(name: &str) -> Command {
+fn cargo_command(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["bench", "--package", "stele-ledger", "--bench", name]);
-    command.current_dir(places::repository()).stdin(Stdio::null());
+    command.args(arguments).current_dir(places::repository()).stdin(Stdio::null());
     command
 }
 
@@ -154,7 +165,7 @@ fn cargo_bench(name: &str) -> Command {
 pub fn peers(options: &PeersOptions) -> Result<(), TestbedError> {
     let progress = Progress::loud();
     let peers = go::PEERS.build(&progress)?.join("stele-peers");
-    let built = cargo_bench("append").arg("--no-run").status();
+    let built = cargo_command(&bench_arguments("append")).arg("--no-run").status();
     if !built.map_err(TestbedError::io("build the benchmark"))?.success() {
         return Err(failed("build the benchmark", "cargo bench --no-run failed"));
     }
@@ -194,7 +205,7 @@ pub fn peers(options: &PeersOptions) -> Result<(), TestbedError> {
 /// Raw, stele and the peers, in this order.
 fn round(dir: &Path, peers: &Path, load: &Load, payload: usize) -> Result<Round, TestbedError> {
     let payload_text = payload.to_string();
-    let mut own = cargo_bench("append");
+    let mut own = cargo_command(&bench_arguments("append"));
     own.args(["--quiet", "--", "--json", "--rounds", "1", "--load", load.name])
         .args(["--payload", &payload_text, "--dir"])
         .arg(dir);

@@ -41,6 +41,12 @@ enum Chore {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Simulate several writers on one faulty store, seed by seed.
+    Sim {
+        /// For the simulation: --seeds N --from S, --lying, --trace.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Make the recording that `stele demo` plays, from a test bed under churn.
     RecordDemo {
         /// Where to write it [default: that of the repository].
@@ -161,6 +167,7 @@ fn main() -> ExitCode {
         Chore::Tidy { write } => tidy(write),
         Chore::Test { testbed_required } => test(SuiteOptions { testbed_required }),
         Chore::Bench(chore) => bench(chore),
+        Chore::Sim { args } => sim(&args),
     };
     match done {
         Ok(code) => code,
@@ -282,17 +289,24 @@ fn test(options: SuiteOptions) -> Result<ExitCode, TestbedError> {
 }
 
 fn bench(chore: Bench) -> Result<ExitCode, TestbedError> {
-    let ok = match chore {
-        Bench::Append { args } => bench::run("append", &args)?,
-        Bench::Haul { args } => bench::run("haul", &args)?,
+    match chore {
+        Bench::Append { args } => bench::run("append", &args).map(exit_code),
+        Bench::Haul { args } => bench::run("haul", &args).map(exit_code),
         Bench::Peers { rounds, dir, payload, json } => {
             let dir = dir.unwrap_or_else(std::env::temp_dir);
             let payloads = if payload.is_empty() { bench::PAYLOADS.to_vec() } else { payload };
             bench::peers(&bench::PeersOptions { rounds, dir, payloads, json })?;
-            true
+            Ok(ExitCode::SUCCESS)
         }
-    };
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn sim(args: &[String]) -> Result<ExitCode, TestbedError> {
+    bench::cargo(&["run", "--release", "--package", "stele-sim"], args).map(exit_code)
+}
+
+const fn exit_code(ok: bool) -> ExitCode {
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 impl Place {

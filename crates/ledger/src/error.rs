@@ -22,6 +22,17 @@ pub enum LedgerError {
         /// Origin of the ledger.
         ledger: String,
     },
+    /// The key was replaced by another. Give that one.
+    #[error("the key of {ledger} was replaced by record {rotated_at}")]
+    RetiredKey {
+        /// Origin of the ledger.
+        ledger: String,
+        /// The record that replaced it.
+        rotated_at: LeafIndex,
+    },
+    /// The key was not replaced; the old one stays. Correct what stands in the way and try again.
+    #[error("the key was not replaced: {0}")]
+    NotRotated(String),
     /// What is stored contradicts itself or what was signed. Run `fsck`; repair from a mirror.
     #[error("{}{what}", place(object, *record))]
     Corrupt {

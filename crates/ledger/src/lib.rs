@@ -28,6 +28,7 @@ mod pack;
 mod reader;
 mod recover;
 mod repair;
+mod rotation;
 mod round;
 mod settle;
 mod streams;
@@ -55,6 +56,7 @@ pub use ledger_core::{Answer, LedgerCore};
 pub use own::ledger_source_id;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};
+pub use rotation::RecordedRotation;
 pub use streams::SourceHead;
 pub use writer::Step;
 

@@ -163,7 +163,7 @@ pub struct LogSigner {
     ed25519: SigningKey,
     ml_dsa_44: SigningKey,
     /// Signs too, while keys are being replaced.
-    successor: Option<Box<LogSigner>>,
+    successor: Option<Box<Self>>,
 }
 
 impl LogSigner {
@@ -188,6 +188,11 @@ impl LogSigner {
     #[must_use]
     pub fn with_successor(self, successor: Self) -> Self {
         Self { successor: Some(Box::new(successor)), ..self }
+    }
+
+    /// Whether it signs with the keys that replace its own too.
+    pub const fn has_successor(&self) -> bool {
+        self.successor.is_some()
     }
 
     pub(crate) fn signing_keys(&self) -> [&SigningKey; 2] {

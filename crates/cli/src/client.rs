@@ -8,6 +8,8 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use stele_ledger::evidence;
+use stele_merkle::LogVerifier;
 use stele_server::{ErrorBody, ErrorKind};
 
 use crate::error::CliError;
@@ -68,6 +70,32 @@ impl Client {
     /// The log's keys; none if it is not pinned.
     pub(crate) const fn keys(&self) -> &LogKeys {
         &self.keys
+    }
+
+    /// What checks the signed note `note` of this log: the pinned keys, or, if they have not signed
+    /// it, those to which the log's own history of keys leads from them.
+    ///
+    /// # Errors
+    /// A tampering error if the server's history of keys does not hold.
+    pub(crate) async fn verifier_for(&self, note: &str) -> Result<LogVerifier, CliError> {
+        self.follow(&self.keys, note).await
+    }
+
+    /// As [`Client::verifier_for`], from any keys.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn follow(&self, keys: &LogKeys, note: &str) -> Result<LogVerifier, CliError> {
+        let known = keys.verifier();
+        if keys.is_empty() || known.open(note.as_bytes()).is_ok() {
+            return Ok(known);
+        }
+        // A server that has no history has nothing to say for another key.
+        let Ok(history) = self.bytes("v1/log/keys", &Query::new()).await else { return Ok(known) };
+        evidence::follow(&history, &known).map_err(|e| {
+            CliError::tampered(format!("no pinned key leads to the one that signs now: {e}"))
+                .hint("the server does not have the key that is pinned for it")
+        })
     }
 
     /// The server's URL.

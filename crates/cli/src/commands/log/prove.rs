@@ -89,7 +89,7 @@ async fn tlog_proof(app: &App, view: &LogView, index: u64, out: Option<&Path>) -
     let leaf = view.record(index).await?.leaf()?;
     let mut proof = view.proof(index).await?;
     let opened = view.open_checkpoint(&proof.checkpoint_note).await?;
-    proof.verify(leaf_hash(&leaf), &opened.keys.verifier()).map_err(|e| {
+    proof.verify(leaf_hash(&leaf), &opened.verifier).map_err(|e| {
         CliError::tampered(format!("the proof of record {index} does not hold: {e}"))
     })?;
     proof.extra = Some(leaf);
@@ -115,7 +115,8 @@ async fn inclusion(app: &App, view: &LogView, index: u64, args: &ProveArgs) -> O
 
 async fn consistency(app: &App, view: &LogView, since: &Path, args: &ProveArgs) -> Outcome {
     let (keys, pinned) = view.keys().await?;
-    let old = files::checkpoint(since, &keys)?;
+    let note = files::note(since)?;
+    let old = files::opened(since, &note, &view.verifier_for(&keys, &note).await?)?;
     let receipt = view.receipt(ReceiptOf::Growth(old.size.0), args.algorithm.into()).await?;
     let checkpoint = receipt.verify_consistency(old.root, &keys.verifier()).map_err(|e| {
         CliError::tampered(format!("the log does not continue checkpoint {}: {e}", old.size))

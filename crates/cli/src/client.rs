@@ -2,6 +2,7 @@
 //!
 //! Invariant: the token goes to the server it belongs to and nowhere else; redirects are refused.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub(crate) struct Client {
     base: Url,
     token: Option<String>,
     keys: LogKeys,
+    /// What the pinned keys were found to lead to; shared, so that it is asked for once.
+    following: Arc<Mutex<Option<LogVerifier>>>,
 }
 
 /// A request body with its content type.
@@ -64,7 +67,7 @@ impl Client {
             .user_agent(concat!("stele/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| CliError::failed(format!("cannot set up HTTP: {}", causes(&e))))?;
-        Ok(Self { http, base: url, token, keys })
+        Ok(Self { http, base: url, token, keys, following: Arc::default() })
     }
 
     /// The log's keys; none if it is not pinned.
@@ -90,12 +93,27 @@ impl Client {
         if keys.is_empty() || known.open(note.as_bytes()).is_ok() {
             return Ok(known);
         }
+        let earlier = self.following.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let leads = |earlier: &LogVerifier| {
+            earlier.keys() == known.keys() && earlier.open(note.as_bytes()).is_ok()
+        };
+        if let Some(earlier) = earlier.filter(leads) {
+            return Ok(earlier);
+        }
         // A server that has no history has nothing to say for another key.
         let Ok(history) = self.bytes("v1/log/keys", &Query::new()).await else { return Ok(known) };
-        evidence::follow(&history, &known).map_err(|e| {
+        let following = evidence::follow(&history, &known).map_err(|e| {
             CliError::tampered(format!("no pinned key leads to the one that signs now: {e}"))
                 .hint("the server does not have the key that is pinned for it")
-        })
+        })?;
+        if !known.keys().iter().all(|key| following.current_keys().contains(key)) {
+            tracing::warn!(
+                server = %self.base,
+                "the log's key was replaced, signed by the old one; `stele verify --log` pins the new one"
+            );
+        }
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following.clone());
+        Ok(following)
     }
 
     /// The server's URL.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod demo;
 mod first_steps;
+mod key_rotation;
 mod receipts;
 mod reference;
 mod support;

@@ -100,6 +100,15 @@ impl Client {
         if let Some(earlier) = earlier.filter(leads) {
             return Ok(earlier);
         }
+        self.history(keys).await
+    }
+
+    /// `keys`, followed through the log's own history of keys.
+    ///
+    /// # Errors
+    /// A tampering error if the server's history of keys does not hold.
+    pub(crate) async fn history(&self, keys: &LogKeys) -> Result<LogVerifier, CliError> {
+        let known = keys.verifier();
         // A server that has no history has nothing to say for another key.
         let Ok(history) = self.bytes("v1/log/keys", &Query::new()).await else { return Ok(known) };
         let following = evidence::follow(&history, &known).map_err(|e| {

@@ -155,6 +155,17 @@ impl LogView {
     ) -> Result<LogVerifier, CliError> {
         match self {
             Self::Server(client) => client.follow(keys, note).await,
+            Self::Directory(_) => self.history(keys).await,
+        }
+    }
+
+    /// What knows all keys that the log had, from `keys` on.
+    ///
+    /// # Errors
+    /// A tampering error if the history of keys does not hold.
+    pub(crate) async fn history(&self, keys: &LogKeys) -> Result<LogVerifier, CliError> {
+        match self {
+            Self::Server(client) => client.history(keys).await,
             Self::Directory(dir) => dir.reader.following(&keys.verifier()).map_err(ledger_error),
         }
     }

@@ -55,8 +55,23 @@ fn who_pinned_the_old_key_follows_to_the_new_one_and_is_told() {
     home.run(&["verify", evidence, "--key", &old_file]).expect(0);
     home.run(&["verify", proof, "--key", &old_file]).expect(5);
     home.run(&["verify", proof, "--key", &old_file, "--key-history", evidence]).expect(0);
+    let (receipt, leaf) = (home.path().join("b.cose"), home.path().join("b.leaf"));
+    let (receipt, leaf) = (receipt.to_str().unwrap(), leaf.to_str().unwrap());
+    home.run(&["log", "prove", "0", "--format", "cose", "--out", receipt]).expect(0);
+    fs::write(leaf, home.run(&["log", "get", "0", "-o", "json"]).expect(0).stdout).unwrap();
+    let about = ["verify", receipt, "--record", leaf, "--key", &old_file];
+    let lacking = home.run(&about).expect(5);
+    assert!(lacking.stdout.contains("no known key"), "{lacking:#?}");
+    home.run(&[&about[..], &["--key-history", evidence]].concat()).expect(0);
+    // A policy with the old key goes on too.
+    let policy = format!("log {}\nquorum none\n", old.lines().next().unwrap());
+    let policy = home.file("policy", &policy);
+    home.run(&["verify", evidence, "--policy", &policy]).expect(0);
+    home.run(&["verify", "--log", "--policy", &policy]).expect(0);
+    home.run(&["verify", "--log", "--policy", &policy, "--key", &old_file]).expect(0);
     assert_eq!(up.stop().0, 0);
     home.run(&["verify", "--data", path, "--key", &old_file]).expect(0);
+    home.run(&["verify", "--data", path, "--policy", &policy]).expect(0);
     home.run(&["fsck", "--data", path, "--key", &old_file]).expect(0);
     let other = Home::new();
     assert_eq!(other.up(&[]).stop().0, 0);

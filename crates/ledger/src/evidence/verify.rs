@@ -69,6 +69,9 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Gaps that the sources recorded; each is also a warning.
     pub gaps: Vec<GapFound>,
+    /// What the checkpoint was believed by: the keys that were given, through the history in the
+    /// file. `None` if the history is not believed.
+    pub verifier: Option<LogVerifier>,
     /// What the records do not show.
     pub warnings: Vec<Finding>,
     /// What is wrong; empty means that the evidence holds.
@@ -208,6 +211,7 @@ impl Verify {
                 return None;
             }
         };
+        self.report.verifier = Some(verifier.clone());
         self.counts.rotations = manifest.rotations.len() as u64;
         let opened = match verifier.open_signed(manifest.checkpoint.as_bytes()) {
             Ok(opened) => opened,

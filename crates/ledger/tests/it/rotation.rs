@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use stele_ledger::cosigning::Cosigning;
 use stele_ledger::evidence::{self, Report, follow};
 use stele_ledger::{
     AppendError, FsckOptions, Ledger, LedgerError, LedgerOptions, LogKey, Progress, Remedy, fsck,
     fsck_with,
 };
-use stele_merkle::{Checkpoint, LeafIndex, LogVerifier, TreeSize};
+use stele_merkle::{Checkpoint, LeafIndex, LogVerifier, Policy, TreeSize};
 use stele_record::{Kind, Seq};
 use stele_store::{MemoryStore, Store};
 
@@ -363,5 +364,16 @@ fn a_mirror_with_keys_of_its_own_is_refused() {
         assert_eq!(outcome.replacements, []);
         let remedy = outcome.report.problems[0].remedy.as_ref();
         assert!(matches!(remedy, Some(Remedy::None(_))), "{remedy:?}");
+    }
+}
+
+#[test]
+fn a_witness_policy_that_lists_a_replaced_key_is_still_this_logs() {
+    let (store, _) = rotated(LOG, 1, 1);
+    let ledger = open(&store, &key(2)).unwrap();
+    for (listed, ours) in [(1, true), (2, true), (9, false)] {
+        let policy = format!("log {}\nquorum none\n", pin(listed).keys()[0]);
+        let policy = Policy::parse(policy.as_bytes()).unwrap();
+        assert_eq!(Cosigning::new(&ledger, policy).is_ok(), ours, "key {listed}");
     }
 }

@@ -133,7 +133,8 @@ fn evidence(
         );
     }
     if let (Some(policy), true) = (trust.policy, report.errors.is_empty()) {
-        policies::check(policy, &report.checkpoint, &mut checks);
+        let log = report.verifier.as_ref().unwrap_or(&trust.verifier);
+        policies::check(policy, log, &report.checkpoint, &mut checks);
     }
     if report.errors.is_empty() {
         against_pin(app, trust, report.size, &report.root, &mut checks)?;
@@ -217,7 +218,7 @@ fn proof(
                 ),
             );
             if let Some(policy) = trust.policy {
-                policies::check(policy, &proof.checkpoint_note, &mut checks);
+                policies::check(policy, &trust.verifier, &proof.checkpoint_note, &mut checks);
             }
             against_pin(app, trust, checkpoint.size.0, &checkpoint.root.to_string(), &mut checks)?;
         }

@@ -116,8 +116,13 @@ async fn cosigned(
     checks: &mut Checks,
 ) -> Result<(), CliError> {
     const WHAT: &str = "consistent with the cosigned checkpoint";
-    policies::check(policy, published, checks);
-    let log = view.verifier_for(&newest.keys, published).await?;
+    let mut log = view.verifier_for(&newest.keys, published).await?;
+    let logs = policy.logs();
+    if !logs.is_empty() && !logs.iter().any(|listed| log.knows(&listed.key)) {
+        // It may list a key that was replaced before the pinned one.
+        log = view.history(&newest.keys).await?;
+    }
+    policies::check(policy, &log, published, checks);
     let old = match log.open(published.as_bytes()) {
         Ok(old) => Pinned { checkpoint: old, at_ns: None },
         Err(error) => {

@@ -1,3 +1,5 @@
+//! Statements about keys, histories of them, and every way in which they must be refused.
+
 use super::*;
 use crate::checkpoint::{Checkpoint, LogVerifier};
 

@@ -14,8 +14,8 @@ pub enum LedgerError {
     /// The store holds a ledger already. Open it instead.
     #[error("there is a ledger here already")]
     AlreadyExists,
-    /// The key is another log's. Give the key that the ledger was created with.
-    #[error("the key is of {key}, the ledger is {ledger}")]
+    /// The key is another log's, or none that this log has had. Give the key that signs it now.
+    #[error("the key, of {key}, is not the one that signs {ledger}")]
     WrongKey {
         /// Origin of the key.
         key: String,

@@ -2,12 +2,15 @@
 //!
 //! Invariant: the token goes to the server it belongs to and nowhere else; redirects are refused.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use stele_ledger::evidence;
+use stele_merkle::LogVerifier;
 use stele_server::{ErrorBody, ErrorKind};
 
 use crate::error::CliError;
@@ -29,6 +32,8 @@ pub(crate) struct Client {
     base: Url,
     token: Option<String>,
     keys: LogKeys,
+    /// What the pinned keys were found to lead to; shared, so that it is asked for once.
+    following: Arc<Mutex<Option<LogVerifier>>>,
 }
 
 /// A request body with its content type.
@@ -62,7 +67,7 @@ impl Client {
             .user_agent(concat!("stele/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| CliError::failed(format!("cannot set up HTTP: {}", causes(&e))))?;
-        Ok(Self { http, base: url, token, keys })
+        Ok(Self { http, base: url, token, keys, following: Arc::default() })
     }
 
     /// The same client, which believes these keys of the log.
@@ -74,6 +79,56 @@ impl Client {
     /// The log's keys; none if it is not pinned.
     pub(crate) const fn keys(&self) -> &LogKeys {
         &self.keys
+    }
+
+    /// What checks the signed note `note` of this log: the pinned keys, or, if they have not signed
+    /// it, those to which the log's own history of keys leads from them.
+    ///
+    /// # Errors
+    /// A tampering error if the server's history of keys does not hold.
+    pub(crate) async fn verifier_for(&self, note: &str) -> Result<LogVerifier, CliError> {
+        self.follow(&self.keys, note).await
+    }
+
+    /// As [`Client::verifier_for`], from any keys.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn follow(&self, keys: &LogKeys, note: &str) -> Result<LogVerifier, CliError> {
+        let known = keys.verifier();
+        if keys.is_empty() || known.open(note.as_bytes()).is_ok() {
+            return Ok(known);
+        }
+        let earlier = self.following.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let leads = |earlier: &LogVerifier| {
+            earlier.keys() == known.keys() && earlier.open(note.as_bytes()).is_ok()
+        };
+        if let Some(earlier) = earlier.filter(leads) {
+            return Ok(earlier);
+        }
+        self.history(keys).await
+    }
+
+    /// `keys`, followed through the log's own history of keys.
+    ///
+    /// # Errors
+    /// A tampering error if the server's history of keys does not hold.
+    pub(crate) async fn history(&self, keys: &LogKeys) -> Result<LogVerifier, CliError> {
+        let known = keys.verifier();
+        // A server that has no history has nothing to say for another key.
+        let Ok(history) = self.bytes("v1/log/keys", &Query::new()).await else { return Ok(known) };
+        let following = evidence::follow(&history, &known).map_err(|e| {
+            CliError::tampered(format!("no pinned key leads to the one that signs now: {e}"))
+                .hint("the server does not have the key that is pinned for it")
+        })?;
+        if !known.keys().iter().all(|key| following.current_keys().contains(key)) {
+            tracing::warn!(
+                server = %self.base,
+                "the log's key was replaced, signed by the old one; `stele verify --log` pins the new one"
+            );
+        }
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following.clone());
+        Ok(following)
     }
 
     /// The server's URL.

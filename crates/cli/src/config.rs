@@ -192,14 +192,43 @@ pub(crate) fn save_context(
     } else {
         String::from("# Configuration of stele; `stele config default` explains every key.\n")
     };
-    let text = with_section(&text, name, &merged)?;
+    write(path, &with_section(&text, name, &merged)?)?;
+    Ok(Written::Saved)
+}
+
+/// Pins the keys `new` in every context of the user's file that pins keys out of `old`; gives their
+/// names.
+///
+/// # Errors
+/// When the file can't be read or written.
+pub(crate) fn replace_keys(
+    path: &Path,
+    old: &[String],
+    new: &[String],
+) -> Result<Vec<String>, CliError> {
+    let Some(config) = Config::read(path)? else { return Ok(Vec::new()) };
+    let mut text = fs::read_to_string(path).map_err(|e| cannot("read", path, &e))?;
+    let mut names = Vec::new();
+    for (name, context) in config.context {
+        if context.key.is_empty() || !context.key.iter().all(|key| old.contains(key)) {
+            continue;
+        }
+        text = with_section(&text, &name, &Context { key: new.to_vec(), ..context })?;
+        names.push(name);
+    }
+    if !names.is_empty() {
+        write(path, &text)?;
+    }
+    Ok(names)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|e| cannot("create", parent, &e))?;
     }
     let staged = path.with_extension("toml.new");
     fs::write(&staged, text).map_err(|e| cannot("write", &staged, &e))?;
-    fs::rename(&staged, path).map_err(|e| cannot("write", path, &e))?;
-    Ok(Written::Saved)
+    fs::rename(&staged, path).map_err(|e| cannot("write", path, &e))
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> CliError {

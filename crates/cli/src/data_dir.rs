@@ -5,6 +5,8 @@
 //! DIR/log/               the ledger's objects
 //! DIR/keys/log.key       private key of the log, for its owner's eyes only
 //! DIR/keys/log.pub       its public keys, to be handed out
+//! DIR/keys/log.key.next  the key that is about to replace it (`stele log rotate-key`)
+//! DIR/keys/log.key.1     the first key that was replaced, and so on
 //! DIR/keys/admin.token   token of the owner
 //! DIR/keys/tokens        further tokens (SHA-256 only), written by hand
 //! DIR/keys/append.key    key of the source of appended events
@@ -148,11 +150,7 @@ impl DataDir {
             key.save(&path).map_err(CliError::failed)?;
         }
         let key = self.log_key()?;
-        let public = key.public_text().map_err(CliError::failed)?;
-        let path = self.public_keys();
-        if fs::read_to_string(&path).ok().as_deref() != Some(&public) {
-            fs::write(&path, public).map_err(|e| cannot("write", &path, &e))?;
-        }
+        self.write_public_keys(&key)?;
         self.make_admin_token()?;
         Ok(key)
     }
@@ -166,6 +164,58 @@ impl DataDir {
             CliError::failed(format!("cannot read the log's key: {e}"))
                 .hint("run this as the user that runs `stele up`")
         })
+    }
+
+    /// The key that is to replace the log's key: made now, or when a replacement was begun before.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub(crate) fn next_log_key(&self, origin: &str) -> Result<LogKey, CliError> {
+        let path = self.key("log.key.next");
+        if path.is_file() {
+            return LogKey::load(&path).map_err(CliError::failed);
+        }
+        let key = LogKey::generate(origin).map_err(CliError::failed)?;
+        key.save(&path).map_err(CliError::failed)?;
+        Ok(key)
+    }
+
+    /// Puts the next key in the place of the log's key, which is kept under the first free number
+    /// unless it is to be forgotten. Gives the file with the old key.
+    ///
+    /// # Errors
+    /// When a file can't be written; then the log's key is the old one, or the new one, whole.
+    pub(crate) fn replace_log_key(&self, forget: bool) -> Result<Option<PathBuf>, CliError> {
+        let (path, next) = (self.key("log.key"), self.key("log.key.next"));
+        let mut kept = None;
+        if !forget {
+            let names = (1_u32..).map(|number| self.key(&format!("log.key.{number}")));
+            for name in names {
+                match fs::hard_link(&path, &name) {
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) => return Err(cannot("write", &name, &e)),
+                    Ok(()) => {
+                        kept = Some(name);
+                        break;
+                    }
+                }
+            }
+        }
+        fs::rename(&next, &path).map_err(|e| cannot("write", &path, &e))?;
+        let keys = self.root.join("keys");
+        let flushed = File::open(&keys).and_then(|directory| directory.sync_all());
+        flushed.map_err(|e| cannot("flush", &keys, &e))?;
+        self.write_public_keys(&self.log_key()?)?;
+        Ok(kept)
+    }
+
+    fn write_public_keys(&self, key: &LogKey) -> Result<(), CliError> {
+        let public = key.public_text().map_err(CliError::failed)?;
+        let path = self.public_keys();
+        if fs::read_to_string(&path).ok().as_deref() != Some(&public) {
+            fs::write(&path, public).map_err(|e| cannot("write", &path, &e))?;
+        }
+        Ok(())
     }
 
     fn make_admin_token(&self) -> Result<(), CliError> {

@@ -97,7 +97,7 @@ impl ToServer {
         Err(self.refuse(error))
     }
 
-    fn check(&self, submission: &Submission, ack: &DeliveryAck) -> Result<(), CliError> {
+    async fn check(&self, submission: &Submission, ack: &DeliveryAck) -> Result<(), CliError> {
         let placed = ack.runs.iter().fold(0_u64, |sum, run| sum.saturating_add(run.count));
         if ack.count != submission.records.len() as u64 || placed != ack.count {
             return Err(receipts::miscounted());
@@ -105,7 +105,8 @@ impl ToServer {
         if self.client.keys().is_empty() {
             return Ok(());
         }
-        let checkpoint = receipts::open(&self.client.keys().verifier(), &ack.checkpoint)?;
+        let verifier = self.client.verifier_for(&ack.checkpoint).await?;
+        let checkpoint = receipts::open(&verifier, &ack.checkpoint)?;
         let leaves: Vec<Hash> =
             submission.records.iter().map(|record| leaf_hash(&record.header)).collect();
         receipts::verify_runs(&checkpoint, ack, &leaves)
@@ -115,7 +116,7 @@ impl ToServer {
 impl Deliver for ToServer {
     async fn deliver(&self, submission: Submission) -> Result<Delivered, DeliverError> {
         let ack = self.post(&submission).await?;
-        self.check(&submission, &ack).map_err(|e| self.refuse(e))?;
+        self.check(&submission, &ack).await.map_err(|e| self.refuse(e))?;
         Ok(Delivered { first_index: ack.first_index })
     }
 }

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use stele_merkle::Checkpoint;
 use stele_merkle::note::NOTE_BYTES_MAX;
+use stele_merkle::{Checkpoint, LogVerifier};
 
 use crate::error::CliError;
-use crate::keys::LogKeys;
 
 /// Creates a file that must not exist yet.
 ///
@@ -49,16 +48,32 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
         .map_err(|e| CliError::failed(format!("cannot write {}: {e}", path.display())))
 }
 
-/// Reads a checkpoint that somebody kept, and believes it if `keys` signed it.
+/// Reads a checkpoint that somebody kept, and believes it if `log` does.
 ///
 /// # Errors
 /// When it can't be read, or a tampering error when it does not verify.
-pub(crate) fn checkpoint(path: &Path, keys: &LogKeys) -> Result<Checkpoint, CliError> {
-    let mut note = Vec::new();
+pub(crate) fn checkpoint(path: &Path, log: &LogVerifier) -> Result<Checkpoint, CliError> {
+    opened(path, &note(path)?, log)
+}
+
+/// Reads a signed note, not checked yet.
+///
+/// # Errors
+/// When it can't be read.
+pub(crate) fn note(path: &Path) -> Result<String, CliError> {
+    let mut note = String::new();
     File::open(path)
-        .and_then(|file| file.take(NOTE_BYTES_MAX as u64 + 1).read_to_end(&mut note))
+        .and_then(|file| file.take(NOTE_BYTES_MAX as u64 + 1).read_to_string(&mut note))
         .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
-    keys.verifier().open(&note).map_err(|e| {
+    Ok(note)
+}
+
+/// The checkpoint in the note of a file, if `log` believes it.
+///
+/// # Errors
+/// A tampering error when it does not verify.
+pub(crate) fn opened(path: &Path, note: &str, log: &LogVerifier) -> Result<Checkpoint, CliError> {
+    log.open(note.as_bytes()).map_err(|e| {
         CliError::tampered(format!("the checkpoint in {} does not verify: {e}", path.display()))
     })
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use stele_ledger::{CoseReceiptError, Ledger, LedgerError, LogInfo, ReadError, Reader};
 use stele_merkle::tile::{TileKind, TilePath};
 use stele_merkle::{
-    Algorithm, CoseReceipt, Hash, LeafIndex, OpenedCheckpoint, ReceiptError, TlogProof, TreeSize,
+    Algorithm, CoseReceipt, Hash, LeafIndex, LogVerifier, OpenedCheckpoint, ReceiptError,
+    TlogProof, TreeSize,
 };
 use stele_server::api::{self, ConsistencyProof, RecordEvent, Witnessing};
 use stele_store::{DiskStore, StoreError};
@@ -61,10 +62,21 @@ pub(crate) struct RecordView {
 pub(crate) struct Opened {
     /// The checkpoint and who signed it.
     pub(crate) signed: OpenedCheckpoint,
-    /// The keys it was checked with.
+    /// The keys it was checked from.
     pub(crate) keys: LogKeys,
+    /// What it was checked with: these keys, and those that replaced them.
+    pub(crate) verifier: LogVerifier,
     /// The keys were pinned, and not taken from the log itself.
     pub(crate) pinned: bool,
+}
+
+impl Opened {
+    /// The keys that sign now, if they are others than the ones it was checked from.
+    pub(crate) fn replaced_by(&self) -> Option<LogKeys> {
+        let current = self.verifier.current_keys();
+        let same = self.verifier.keys().iter().all(|key| current.contains(key));
+        (!same).then(|| LogKeys::new(current.to_vec()))
+    }
 }
 
 impl LogView {
@@ -132,11 +144,37 @@ impl LogView {
     /// A tampering error if its signatures do not hold.
     pub(crate) async fn open_checkpoint(&self, note: &str) -> Result<Opened, CliError> {
         let (keys, pinned) = self.keys().await?;
-        let signed = keys
-            .verifier()
+        let verifier = self.verifier_for(&keys, note).await?;
+        let signed = verifier
             .open_signed(note.as_bytes())
             .map_err(|e| CliError::tampered(format!("the checkpoint does not verify: {e}")))?;
-        Ok(Opened { signed, keys, pinned })
+        Ok(Opened { signed, keys, verifier, pinned })
+    }
+
+    /// What checks the signed note `note` from `keys`: following them through the log's history.
+    ///
+    /// # Errors
+    /// A tampering error if the history does not hold.
+    pub(crate) async fn verifier_for(
+        &self,
+        keys: &LogKeys,
+        note: &str,
+    ) -> Result<LogVerifier, CliError> {
+        match self {
+            Self::Server(client) => client.follow(keys, note).await,
+            Self::Directory(_) => self.history(keys).await,
+        }
+    }
+
+    /// What knows all keys that the log had, from `keys` on.
+    ///
+    /// # Errors
+    /// A tampering error if the history of keys does not hold.
+    pub(crate) async fn history(&self, keys: &LogKeys) -> Result<LogVerifier, CliError> {
+        match self {
+            Self::Server(client) => client.history(keys).await,
+            Self::Directory(dir) => dir.reader.following(&keys.verifier()).map_err(ledger_error),
+        }
     }
 
     /// The keys that the log is checked with, and whether they are pinned.
@@ -264,7 +302,8 @@ impl Directory {
         let own = LogKeys::from_texts(&info.keys)?;
         let keys = if pinned.is_empty() { &own } else { &pinned };
         let reader = Ledger::open_read_only(store, &keys.verifier()).map_err(ledger_error)?;
-        reader.take_stored_cosigned(&keys.verifier());
+        let following = reader.following(&keys.verifier()).map_err(ledger_error)?;
+        reader.take_stored_cosigned(&following);
         Ok(Self { dir: dir.clone(), reader, pinned, own })
     }
 
@@ -358,6 +397,8 @@ pub(crate) fn ledger_error(error: LedgerError) -> CliError {
             CliError::tampered(error).hint("`stele fsck --data DIR` checks every byte")
         }
         LedgerError::Store(error) => store_error(error),
+        LedgerError::RetiredKey { .. } => CliError::failed(error)
+            .hint("`stele log rotate-key --data DIR` finishes what was begun"),
         other => CliError::failed(other),
     }
 }

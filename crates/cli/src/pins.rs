@@ -60,6 +60,11 @@ impl Pin {
         Ok(Some(Pinned { checkpoint, at_ns }))
     }
 
+    /// Whether there is one.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_file()
+    }
+
     /// Pins a verified checkpoint, given as its signed note.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stele_merkle::{Note, Policy};
+use stele_merkle::{LogVerifier, Note, Policy};
 
 use crate::checks::Checks;
 use crate::error::CliError;
@@ -23,12 +23,13 @@ pub(crate) fn read(path: &Path) -> Result<Policy, CliError> {
     })
 }
 
-/// Checks that a checkpoint, given as its note, is of a log of the policy and has its quorum.
-pub(crate) fn check(policy: &Policy, note: &str, checks: &mut Checks) {
+/// Checks that a checkpoint, given as its note, is of a log of the policy and has its quorum. The
+/// keys of the policy are followed through the history that `log` follows.
+pub(crate) fn check(policy: &Policy, log: &LogVerifier, note: &str, checks: &mut Checks) {
     const LOG: &str = "log of the policy";
     const QUORUM: &str = "witness cosignatures";
     if !policy.logs().is_empty() {
-        match policy.log_verifier().open(note.as_bytes()) {
+        match log_verifier(policy, log).open(note.as_bytes()) {
             Ok(checkpoint) => checks.ok(LOG, checkpoint.origin),
             Err(error) => checks.fail(LOG, error.to_string()),
         }
@@ -50,4 +51,12 @@ pub(crate) fn check(policy: &Policy, note: &str, checks: &mut Checks) {
             }
         }
     }
+}
+
+/// Believes what the keys of the policy do, and those that have replaced them.
+fn log_verifier(policy: &Policy, log: &LogVerifier) -> LogVerifier {
+    let listed = policy.log_verifier();
+    // A policy may name several logs.
+    let keys: Vec<_> = listed.keys().iter().filter(|key| log.knows(key)).cloned().collect();
+    if keys.is_empty() { listed } else { LogVerifier::new(keys).with_history_of(log) }
 }

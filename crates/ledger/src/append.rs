@@ -15,7 +15,7 @@ use crate::{AppendError, SignedCheckpoint};
 const RECORD_OVERHEAD_BYTES: usize = 256;
 
 /// Largest number of a boot: boots are times, and there is always a later one.
-const BOOT_MAX: Boot = Boot(i64::MAX as u64);
+pub(crate) const BOOT_MAX: Boot = Boot(i64::MAX as u64);
 
 /// Consecutive places in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

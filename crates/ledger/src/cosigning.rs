@@ -119,7 +119,7 @@ impl Cosigning {
     /// [`CosigningError`].
     pub fn new(ledger: &Ledger, policy: Policy) -> Result<Self, CosigningError> {
         let log = ledger.verifier().clone();
-        let is_ours = policy.logs().iter().any(|listed| log.keys().contains(&listed.key));
+        let is_ours = policy.logs().iter().any(|listed| log.knows(&listed.key));
         if !policy.logs().is_empty() && !is_ours {
             return Err(CosigningError::OtherLog { origin: ledger.origin().to_owned() });
         }

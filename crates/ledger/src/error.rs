@@ -14,14 +14,25 @@ pub enum LedgerError {
     /// The store holds a ledger already. Open it instead.
     #[error("there is a ledger here already")]
     AlreadyExists,
-    /// The key is another log's. Give the key that the ledger was created with.
-    #[error("the key is of {key}, the ledger is {ledger}")]
+    /// The key is another log's, or none that this log has had. Give the key that signs it now.
+    #[error("the key, of {key}, is not the one that signs {ledger}")]
     WrongKey {
         /// Origin of the key.
         key: String,
         /// Origin of the ledger.
         ledger: String,
     },
+    /// The key was replaced by another. Give that one.
+    #[error("the key of {ledger} was replaced by record {rotated_at}")]
+    RetiredKey {
+        /// Origin of the ledger.
+        ledger: String,
+        /// The record that replaced it.
+        rotated_at: LeafIndex,
+    },
+    /// The key was not replaced; the old one stays. Correct what stands in the way and try again.
+    #[error("the key was not replaced: {0}")]
+    NotRotated(String),
     /// What is stored contradicts itself or what was signed. Run `fsck`; repair from a mirror.
     #[error("{}{what}", place(object, *record))]
     Corrupt {

@@ -1,15 +1,20 @@
 //! Evidence files: records with payloads, salts, proofs and a checkpoint, to be checked offline.
 //!
 //! JSON Lines. The first line is the manifest `{"format": "stele-evidence/v1", "origin",
-//! "checkpoint", "count", "keys"}`; each line after it is one record `{"index", "record",
+//! "checkpoint", "count", "keys", "rotations"}`; each line after it is one record `{"index", "record",
 //! "payload", "salt", "proof"}`, in ascending order of the index, bytes in standard base64. The keys
 //! in the manifest are a hint: who checks the file brings the log's keys along.
+//!
+//! `rotations` has the records by which the log's keys were replaced, in the form of the lines and
+//! with `consistency`, the proof that the tree of the checkpoint continues the one that the rotation
+//! names. Without any it is left out. So a file is checked with the keys of any time.
 //!
 //! What a file proves: that these records, with these payloads, are in the log that the keys sign.
 //! What it cannot prove: that no other record should have been in the file. Gaps that the sources
 //! themselves recorded are told.
 
 mod chain;
+mod history;
 mod verify;
 
 use std::io::{self, Write};
@@ -17,10 +22,11 @@ use std::io::{self, Write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use stele_merkle::{Hash, LeafIndex};
+use stele_merkle::{Hash, LeafIndex, TreeSize};
 
+pub use self::history::{HistoryError, follow};
 pub use self::verify::{Check, Finding, GapFound, LINE_BYTES_MAX, Report, verify};
-use crate::{LogInfo, ReadError, Reader};
+use crate::{LedgerError, LogInfo, ReadError, Reader, StoredRecord};
 
 /// The format's name and version.
 pub const FORMAT: &str = "stele-evidence/v1";
@@ -35,6 +41,9 @@ pub enum EvidenceError {
     /// A record cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The history of the log's keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] LedgerError),
     /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -48,6 +57,16 @@ struct Manifest {
     count: u64,
     #[serde(default)]
     keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rotations: Vec<RotationLine>,
+}
+
+/// A rotation of keys: the record, and how the tree goes on from the one that it names.
+#[derive(Debug, Serialize, Deserialize)]
+struct RotationLine {
+    #[serde(flatten)]
+    record: RecordLine,
+    consistency: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,21 +106,28 @@ pub fn write(
         checkpoint: checkpoint.note.clone(),
         count: indices.len() as u64,
         keys: LogInfo::load(reader.store()).map(|info| info.keys).unwrap_or_default(),
+        rotations: history::lines(reader, checkpoint.size)?,
     };
     line(out, &manifest)?;
     for index in &indices {
-        let record = reader.read(*index)?;
-        let proof = reader.inclusion_proof(*index, checkpoint.size)?;
-        let record = RecordLine {
-            index: index.0,
-            record: STANDARD.encode(&record.header_bytes),
-            payload: record.payload.map(|payload| STANDARD.encode(&payload)),
-            salt: record.salt.map(|salt| STANDARD.encode(salt.as_bytes())),
-            proof: proof.iter().map(Hash::to_string).collect(),
-        };
-        line(out, &record)?;
+        line(out, &record_line(reader, reader.read(*index)?, checkpoint.size)?)?;
     }
     Ok(manifest.count)
+}
+
+fn record_line(
+    reader: &Reader,
+    record: StoredRecord,
+    size: TreeSize,
+) -> Result<RecordLine, ReadError> {
+    let proof = reader.inclusion_proof(record.index, size)?;
+    Ok(RecordLine {
+        index: record.index.0,
+        record: STANDARD.encode(&record.header_bytes),
+        payload: record.payload.map(|payload| STANDARD.encode(&payload)),
+        salt: record.salt.map(|salt| STANDARD.encode(salt.as_bytes())),
+        proof: proof.iter().map(Hash::to_string).collect(),
+    })
 }
 
 fn line<T: Serialize>(out: &mut dyn Write, value: &T) -> io::Result<()> {

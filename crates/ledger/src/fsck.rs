@@ -21,7 +21,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use bytes::Bytes;
-use stele_merkle::LogVerifier;
+use stele_merkle::{Checkpoint, LogVerifier, Note};
 use stele_store::{ObjectName, Store, StoreError};
 
 pub use self::candidate::Replacement;
@@ -31,6 +31,8 @@ use self::journal::Journal;
 pub use self::report::{
     ByteRange, FsckReport, Problem, Progress, RecordRange, Remedy, SourceRange,
 };
+
+pub(crate) use self::streams::Place;
 pub(crate) use self::walk::{Previous, Walk};
 use crate::format::digest_of;
 use crate::info::{self, LogInfo, checkpoint_hint};
@@ -134,8 +136,8 @@ impl<'a> Fsck<'a> {
         let mirror_hint =
             options.mirror.and_then(|mirror| mirror.read_hint(&checkpoint_hint()).ok().flatten());
         let hint = store.read_hint(&checkpoint_hint());
-        let watched = hint.as_ref().ok().and_then(|note| verifier.open(note.as_ref()?).ok());
-        let mut walk = Walk::new(verifier.clone(), watched.map(|checkpoint| checkpoint.size.0));
+        let watched = hint.as_ref().ok().and_then(|note| stated_size(note.as_ref()?));
+        let mut walk = Walk::new(verifier.clone(), watched);
         let journal = match &options.state {
             None => None,
             Some(path) => Some(Journal::open(path, store, &mut walk)?),
@@ -220,11 +222,8 @@ impl<'a> Fsck<'a> {
         self.done.records_done = earlier.records_not_read_again;
         self.done.bytes_done = packs.iter().take(done).map(size).sum();
         self.done.bytes_total = self.done.bytes_done + names.iter().map(size).sum::<u64>();
-        let signed = self.hint.as_ref().ok().and_then(|note| {
-            let checkpoint = self.walk.verifier.open(note.as_ref()?).ok()?;
-            Some(checkpoint.size.0)
-        });
-        self.done.records_total = signed;
+        let stated = self.hint.as_ref().ok().and_then(|note| stated_size(note.as_ref()?));
+        self.done.records_total = stated;
         Plan { packs, names }
     }
 
@@ -280,7 +279,7 @@ impl<'a> Fsck<'a> {
                 (info, Previous::Replacement(digest))
             }
         };
-        self.walk.own_source = Some(info.source);
+        self.walk.name_keys(&info);
         if self.journal.as_ref().is_none_or(|journal| journal.packs() == 0) {
             self.walk.previous = previous;
         }
@@ -371,26 +370,14 @@ impl<'a> Fsck<'a> {
         let hint = std::mem::replace(&mut self.hint, Ok(None));
         let mut problem = None;
         let name = format!("hints/{}", checkpoint_hint());
-        let mut signed = 0;
         let note = match hint {
             Err(error) => Err(error.to_string()),
             Ok(None) => Err("there is no signed checkpoint".to_owned()),
-            Ok(Some(note)) => match self.walk.verifier.open(&note) {
-                Err(error) => Err(error.to_string()),
-                Ok(checkpoint) => {
-                    signed = checkpoint.size.0;
-                    Ok(note)
-                }
-            },
+            Ok(Some(note)) => Ok(note),
         };
         let mirrored = self.mirror_hint.take();
-        let mirrored = mirrored.filter(|note| match self.walk.verifier.open(note) {
-            Ok(checkpoint) => {
-                signed = signed.max(checkpoint.size.0);
-                true
-            }
-            Err(_) => false,
-        });
+        let signed = note.as_ref().ok().into_iter().chain(&mirrored);
+        let signed = signed.filter_map(|note| self.walk.signed_size(note)).max().unwrap_or(0);
         if self.walk.has_open_losses() {
             self.walk.close_losses(signed);
             self.walk.next_index = self.walk.next_index.max(signed);
@@ -400,10 +387,26 @@ impl<'a> Fsck<'a> {
                 break;
             }
         }
+        self.settle_keys();
+        let mirrored = mirrored.filter(|note| self.walk.keys.open(note).is_ok());
         if let Err(what) = note.and_then(|note| self.walk.checkpoint(&note)) {
             problem = Some(self.walk.problem(&name, what));
         }
         self.judge(mirrored, problem);
+    }
+
+    /// The keys that the log names must have the ones among them that the caller knows.
+    fn settle_keys(&mut self) {
+        let Err(what) = self.walk.settle_keys() else { return };
+        let name = info::name();
+        let mirrored = self.replacements.iter().position(|replacement| replacement.name == name);
+        match mirrored {
+            Some(at) => {
+                let refused = self.replacements.remove(at);
+                self.refuse_all(&refused.problems, &format!("the mirror's object: {what}"));
+            }
+            None => drop(self.walk.problem(name.as_str(), what)),
+        }
     }
 
     fn outcome(self) -> Result<FsckOutcome, FsckStateError> {
@@ -413,4 +416,10 @@ impl<'a> Fsck<'a> {
         }
         Ok(FsckOutcome { report, replacements: self.replacements })
     }
+}
+
+/// The size in a note that nobody has verified.
+fn stated_size(note: &[u8]) -> Option<u64> {
+    let note = Note::parse(note).ok()?;
+    Some(Checkpoint::parse(note.text()).ok()?.size.0)
 }

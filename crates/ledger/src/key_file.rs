@@ -10,7 +10,7 @@
 //! Not here: what the key is for.
 //! Invariant: only files of exactly this form are read, and an existing file is never replaced.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -75,12 +75,21 @@ impl KeyFile {
         self.parse(&text)
     }
 
-    /// Writes a file that only its owner can read.
+    /// Writes a file that only its owner can read, whole and durable or not at all.
     pub(crate) fn save(&self, seeds: &Seeds, path: &Path) -> Result<(), LogKeyError> {
         let io = |error: io::Error| LogKeyError::Io { path: path.to_owned(), error };
-        let mut file =
-            File::options().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-        file.write_all(self.encode(seeds).as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&unfinished).map_err(io)?;
+        file.write_all(self.encode(seeds).as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        let linked = fs::hard_link(&unfinished, path).map_err(io);
+        fs::remove_file(&unfinished).map_err(io)?;
+        linked?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = File::open(parent.unwrap_or(Path::new("."))).map_err(io)?;
+        parent.sync_all().map_err(io)
     }
 }
 

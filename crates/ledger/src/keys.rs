@@ -115,7 +115,8 @@ impl LogKey {
         Self::of(FILE.load(path)?)
     }
 
-    /// Writes a key file that only its owner can read. An existing file is never replaced.
+    /// Writes a key file that only its owner can read, whole and durable or not at all. An existing
+    /// file is never replaced.
     ///
     /// # Errors
     /// [`LogKeyError::Io`].

@@ -149,7 +149,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::NotALedger`] if there is none, [`LedgerError::WrongKey`] if it is another
-    /// log's, [`LedgerError::Corrupt`] if what is stored contradicts itself or the last checkpoint.
+    /// log's, [`LedgerError::RetiredKey`] if it was replaced, [`LedgerError::Corrupt`] if what is
+    /// stored contradicts itself or the last checkpoint.
     pub fn open(
         store: Arc<dyn Store>,
         key: &LogKey,
@@ -160,14 +161,14 @@ impl Ledger {
         Self::start(core, key.signer()?, clock, options)
     }
 
-    fn start(
+    pub(crate) fn start(
         core: LedgerCore,
         signer: LogSigner,
         clock: Arc<dyn Clock>,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
         let reader = core.reader().clone();
-        let verifier = core.verifier();
+        let verifier = core.verifier().clone();
         let mut packer = core.packer();
         let LedgerCore { mut writer, closing, own_source, .. } = core;
         let sizes = writer.sizes.subscribe();
@@ -213,10 +214,7 @@ impl Ledger {
         verifier: &LogVerifier,
     ) -> Result<Reader, LedgerError> {
         let (info, digest) = info::load(&*store)?;
-        let recovered = recover(store, info.origin, digest, verifier)?;
-        let size = recovered.reader.tree().size();
-        recovered.reader.publish_size(size);
-        Ok(recovered.reader)
+        Ok(recover(store, info.origin, digest, verifier)?.reader)
     }
 
     /// What reads this ledger; stays usable when the ledger is closed.
@@ -378,6 +376,15 @@ impl Ledger {
             return Err(too_large());
         }
         u32::try_from(cost).map_err(|_| too_large())
+    }
+
+    /// Appends records of the ledger's own source.
+    pub(crate) fn append_own(&self, submission: Submission) -> Result<Receipt, AppendError> {
+        let prepared = prepare(submission)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request { prepared, reply, permit: None };
+        self.inner.queue.send(Message::Append(request)).map_err(|_| self.stopped_error())?;
+        answer.blocking_recv().map_err(|_| self.stopped_error())?
     }
 
     fn send(

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use stele_merkle::{Checkpoint, LogVerifier, TreeSize};
+use stele_merkle::{Checkpoint, LogSigner, LogVerifier};
 use stele_record::{LedgerTime, SourceId, Submission};
 use stele_store::{Clock, Put, Store, StoreError, random_bytes};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -21,6 +21,7 @@ use crate::own::{OwnSource, ledger_source_id};
 use crate::pack::Packer;
 use crate::reader::Reader;
 use crate::recover::recover;
+use crate::rotation::check_key;
 use crate::round::Request;
 use crate::settle::settle_last_pack;
 use crate::writer::{Hint, Others, SegmentLimits, Step, Writer, sign};
@@ -33,6 +34,7 @@ pub struct LedgerCore {
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) own_source: SourceId,
     pack_records: u64,
+    verifier: LogVerifier,
     queue: VecDeque<Request>,
 }
 
@@ -78,27 +80,39 @@ impl LedgerCore {
     ///
     /// # Errors
     /// [`LedgerError::NotALedger`] if there is none, [`LedgerError::WrongKey`] if it is another
-    /// log's, [`LedgerError::Corrupt`] if what is stored contradicts itself or the last checkpoint.
+    /// log's, [`LedgerError::RetiredKey`] if it was replaced, [`LedgerError::Corrupt`] if what is
+    /// stored contradicts itself or the last checkpoint.
     pub fn open(
         store: Arc<dyn Store>,
         key: &LogKey,
         clock: Arc<dyn Clock>,
         options: &LedgerOptions,
     ) -> Result<Self, LedgerError> {
+        Self::open_signing(store, key, key.signer()?, clock, options)
+    }
+
+    /// As [`LedgerCore::open`]; `signer` signs with the key, and perhaps with another one too.
+    pub(crate) fn open_signing(
+        store: Arc<dyn Store>,
+        key: &LogKey,
+        signer: LogSigner,
+        clock: Arc<dyn Clock>,
+        options: &LedgerOptions,
+    ) -> Result<Self, LedgerError> {
         options.check()?;
-        let signer = key.signer()?;
         let (info, digest) = info::load(&*store)?;
-        let keys: Vec<String> = signer.verifier_keys().iter().map(ToString::to_string).collect();
-        if info.origin != key.origin() || info.keys != keys {
+        let first = info.unauthenticated_verifier()?;
+        if info.origin != key.origin() {
             let key = key.origin().to_owned();
             return Err(LedgerError::WrongKey { key, ledger: info.origin });
         }
         settle_last_pack(&*store)?;
-        let mut tail = recover(store, info.origin, digest, &signer.verifier())?;
-        tail.flush()?;
+        let mut tail = recover(store, info.origin, digest, &first)?;
         let reader = tail.reader.clone();
-        let size = TreeSize(reader.tree().size());
-        reader.publish_size(size.0);
+        check_key(&reader, &first, &signer)?;
+        tail.flush()?;
+        let verifier = reader.following(&signer.verifier())?;
+        let size = reader.size();
         let root = reader.root(size)?;
         let checkpoint = Checkpoint { origin: reader.origin().to_owned(), size, root };
         let hinted = reader.signed_checkpoint().map_or(tail.last_time, |last| last.time);
@@ -136,7 +150,8 @@ impl LedgerCore {
         };
         let own_source = ledger_source_id(key).map_err(bad_seed)?;
         let pack_records = options.pack_records;
-        Ok(Self { writer, closing, own_source, pack_records, queue: VecDeque::new() })
+        let queue = VecDeque::new();
+        Ok(Self { writer, closing, own_source, pack_records, verifier, queue })
     }
 
     /// What reads this ledger.
@@ -150,8 +165,8 @@ impl LedgerCore {
     }
 
     /// Believes the checkpoints of this ledger.
-    pub fn verifier(&self) -> LogVerifier {
-        self.writer.signer.verifier()
+    pub fn verifier(&self) -> &LogVerifier {
+        &self.verifier
     }
 
     /// Takes a submission in; [`LedgerCore::step`] answers it.

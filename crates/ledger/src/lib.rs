@@ -30,6 +30,7 @@ mod pack;
 mod reader;
 mod recover;
 mod repair;
+mod rotation;
 mod round;
 mod settle;
 mod streams;
@@ -60,6 +61,7 @@ pub use own::ledger_source_id;
 pub use pack::Packer;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};
+pub use rotation::RecordedRotation;
 pub use streams::SourceHead;
 pub use writer::Step;
 

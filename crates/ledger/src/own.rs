@@ -7,14 +7,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use stele_merkle::KeyRotation;
 use stele_record::{
     Boot, ChainHead, Commitment, Declaration, Epoch, EpochSecret, Header, Kind, ObservedTime,
     PayloadType, RecordError, Seal, Seq, SourceId, SourceKey, Submission, SubmittedRecord,
 };
 use stele_store::UnixNanos;
 
-use crate::LogKey;
+use crate::rotation::ROTATION_BOOT;
 use crate::streams::Streams;
+use crate::{LogKey, SignedCheckpoint};
 
 const EPOCH: Epoch = Epoch(0);
 
@@ -73,6 +75,50 @@ impl OwnSource {
         Ok(Self { key, id, secret, origin, at, every })
     }
 
+    /// The last records of this key's source: that the log's keys are replaced by those of `next`.
+    ///
+    /// # Errors
+    /// What went wrong; nothing was signed then that anybody could use.
+    pub(crate) fn rotation(
+        key: &LogKey,
+        next: &LogKey,
+        latest: &SignedCheckpoint,
+        now: UnixNanos,
+    ) -> Result<Submission, String> {
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        let mut own = Self::new(key, |_| None, now, Duration::ZERO, Duration::ZERO)
+            .map_err(|e| failed(&e))?;
+        own.at.boot = ROTATION_BOOT;
+        own.at.head = ChainHead::start(&own.id, ROTATION_BOOT);
+        let (old, new) =
+            (key.signer().map_err(|e| failed(&e))?, next.signer().map_err(|e| failed(&e))?);
+        let next_source = ledger_source_id(next).map_err(|e| failed(&e))?;
+        let rotation = KeyRotation {
+            origin: own.origin.clone(),
+            size: latest.size,
+            root: latest.root,
+            time_s: now.unix_seconds(),
+            source: *own.id.as_bytes(),
+            next_source: *next_source.as_bytes(),
+            old: old.verifier_keys(),
+            new: new.verifier_keys(),
+        };
+        let signed = rotation.sign(&old, &new).map_err(|e| failed(&e))?;
+        let time = ObservedTime::from_unix_ns(now.0);
+        let declaration = own.declaration().encode();
+        let records = vec![
+            own.record(Kind::SOURCE_OPEN, PayloadType::JSON, time, declaration),
+            own.record(Kind::KEY_ROTATION, PayloadType::TEXT, time, signed.into_bytes()),
+            own.seal(time),
+        ];
+        Ok(Submission { epoch: EPOCH, secret: own.secret, records })
+    }
+
+    /// Whether the log has the record that replaces this source's key: then it must sign nothing.
+    pub(crate) fn is_retired(&self, streams: &Streams) -> bool {
+        streams.position(&(self.id, ROTATION_BOOT)).is_some()
+    }
+
     pub(crate) fn is_due(&self, monotonic: Duration) -> bool {
         monotonic >= self.at.due
     }
@@ -114,9 +160,14 @@ impl OwnSource {
         }
         let note = note.as_bytes().to_vec();
         records.push(self.record(Kind::CHECKPOINT, PayloadType::TEXT, time, note));
-        let seal = Seal::sign(&self.key, self.at.boot, self.at.seq, self.at.head, time).encode();
-        records.push(self.record(Kind::SEAL, PayloadType::CBOR, time, seal));
+        records.push(self.seal(time));
         Submission { epoch: EPOCH, secret: self.secret.clone(), records }
+    }
+
+    fn seal(&mut self, time: ObservedTime) -> SubmittedRecord {
+        let OwnPosition { boot, seq, head, .. } = self.at;
+        let seal = Seal::sign(&self.key, boot, seq, head, time).encode();
+        self.record(Kind::SEAL, PayloadType::CBOR, time, seal)
     }
 
     fn declaration(&self) -> Declaration {

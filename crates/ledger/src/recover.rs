@@ -45,7 +45,9 @@ pub(crate) fn recover(
             }
             Err(error) => return Err(error),
             Ok(tail) => {
-                take_hint(&tail.reader, hint, verifier)?;
+                tail.reader.publish_size(tail.reader.tree().size());
+                let verifier = tail.reader.following(verifier)?;
+                take_hint(&tail.reader, hint, &verifier)?;
                 return Ok(tail);
             }
         }

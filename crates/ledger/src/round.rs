@@ -67,6 +67,11 @@ impl Round {
         outcomes.any(|outcome| matches!(outcome, Err(AppendError::SequenceHole { .. })))
     }
 
+    /// Whether nobody is refused.
+    pub(crate) fn is_known(&self) -> bool {
+        self.entries.iter().all(|entry| entry.outcome.is_ok())
+    }
+
     /// Answers everybody; `checkpoint` covers their records.
     pub(crate) fn answer(self, checkpoint: &Arc<SignedCheckpoint>) {
         for Entry { request, outcome } in self.entries {

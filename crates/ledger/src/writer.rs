@@ -50,6 +50,9 @@ const OTHERS_REMEMBERED: Duration = Duration::from_secs(2);
 /// its last write took: whoever lost the number needs a read more.
 const GIVE_WAY_MAX: Duration = Duration::from_millis(250);
 
+/// Why a writer stops that finds in the log that its key was replaced.
+const KEY_REPLACED: &str = "the log's key was replaced; open the ledger again with the new key";
+
 /// Largest segment that is gathered; one submission over it is taken whole.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SegmentLimits {
@@ -210,6 +213,10 @@ impl Writer {
             return self.answer_without_writing(round);
         }
         let (first, own) = (batch.first(), self.own.position());
+        if self.is_retired() {
+            self.tail.reader.tree_mut().truncate(first);
+            return self.fail(round, KEY_REPLACED.to_owned());
+        }
         match self.add_own(&mut batch).and_then(|()| self.write(batch, round.attempts)) {
             Ok(built) => {
                 let expected = (built.len(), built.digest);
@@ -253,7 +260,13 @@ impl Writer {
                 return Ok(Step::Again(Duration::ZERO));
             }
         }
-        match self.settle_tail() {
+        // Its own replacement of the key, of a write whose outcome was not known, is finished.
+        let settled = if self.signer.has_successor() && round.is_known() {
+            self.sign_tail()
+        } else {
+            self.settle_tail()
+        };
+        match settled {
             Ok(()) => {
                 round.answer(&self.latest);
                 Ok(Step::Done(Duration::ZERO))
@@ -372,8 +385,21 @@ impl Writer {
         Ok(object)
     }
 
-    /// Signs for what was taken in, if anything was, once it is known to be durable.
+    /// Whether what was taken in says that the writer's key signs no longer.
+    fn is_retired(&self) -> bool {
+        self.own.is_retired(&self.tail.reader.streams())
+    }
+
+    /// Signs for what was taken in, if anything was and it leaves the key as it is.
     fn settle_tail(&mut self) -> Result<(), SettleError> {
+        if self.tail.reader.tree().size() > self.latest.size.0 && self.is_retired() {
+            return Err(SettleError::Stop(KEY_REPLACED.to_owned()));
+        }
+        self.sign_tail()
+    }
+
+    /// Signs for what was taken in, if anything was, once it is known to be durable.
+    fn sign_tail(&mut self) -> Result<(), SettleError> {
         let size = TreeSize(self.tail.reader.tree().size());
         if size == self.latest.size {
             return Ok(());

@@ -190,6 +190,11 @@ impl LogSigner {
         Self { successor: Some(Box::new(successor)), ..self }
     }
 
+    /// Whether it signs with the keys that replace its own too.
+    pub const fn has_successor(&self) -> bool {
+        self.successor.is_some()
+    }
+
     pub(crate) fn signing_keys(&self) -> [&SigningKey; 2] {
         [&self.ed25519, &self.ml_dsa_44]
     }
@@ -284,7 +289,7 @@ impl OpenedCheckpoint {
 }
 
 /// Believes checkpoints of one log by its public keys.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogVerifier {
     keys: Vec<VerifierKey>,
     all: bool,
@@ -320,11 +325,52 @@ impl LogVerifier {
             return Ok(self);
         }
         let epochs = rotation::epochs(rotations)?;
-        let pinned = |epoch: &KeyEpoch| self.keys.iter().all(|key| epoch.keys.contains(key));
-        if self.keys.is_empty() || !epochs.iter().any(pinned) {
+        if !self.is_of(&epochs) {
             return Err(RotationError::Stranger);
         }
         Ok(Self { epochs, ..self })
+    }
+
+    /// The same, following the keys through the history that `other` follows, if these keys are in
+    /// it: for keys of the same log that come from elsewhere.
+    #[must_use]
+    pub fn with_history_of(self, other: &Self) -> Self {
+        if self.is_of(&other.epochs) {
+            return Self { epochs: other.epochs.clone(), ..self };
+        }
+        self
+    }
+
+    fn is_of(&self, epochs: &[KeyEpoch]) -> bool {
+        let pinned = |epoch: &KeyEpoch| self.keys.iter().all(|key| epoch.keys.contains(key));
+        !self.keys.is_empty() && epochs.iter().any(pinned)
+    }
+
+    /// Whether this is a key of the log at any time, as far as is known.
+    pub fn knows(&self, key: &VerifierKey) -> bool {
+        self.keys.contains(key) || self.epochs.iter().any(|epoch| epoch.keys.contains(key))
+    }
+
+    /// The keys that are asked about a tree of this size.
+    pub(crate) fn keys_at(&self, size: TreeSize) -> &[VerifierKey] {
+        let Some(at) = self.epoch_at(size) else { return &self.keys };
+        let keys = &self.epochs[at].keys;
+        if self.keys.iter().all(|key| keys.contains(key)) { &self.keys } else { keys }
+    }
+
+    fn epoch_at(&self, size: TreeSize) -> Option<usize> {
+        self.epochs.partition_point(|epoch| epoch.first_size <= size.0).checked_sub(1)
+    }
+
+    /// Where a key that signed a tree of this size had been replaced before, if it had.
+    pub(crate) fn rotated_at(
+        &self,
+        key: impl Fn(&VerifierKey) -> bool,
+        size: TreeSize,
+    ) -> Option<LeafIndex> {
+        let at = self.epoch_at(size)?;
+        let retired = self.epochs[..at].iter().position(|epoch| epoch.keys.iter().any(&key))?;
+        Some(LeafIndex(self.epochs[retired + 1].first_size.saturating_sub(1)))
     }
 
     /// The keys that were given.
@@ -357,19 +403,15 @@ impl LogVerifier {
         // Which keys are to be asked follows from what they are asked about: if they have not signed
         // just this, nothing of it is used.
         let size = Checkpoint::parse(note.text())?.size;
-        let at = self.epochs.partition_point(|epoch| epoch.first_size <= size.0) - 1;
-        let epoch = &self.epochs[at];
-        let pinned = self.keys.iter().all(|key| epoch.keys.contains(key));
-        let opened = if pinned {
-            open_by(&note, &self.keys, self.all)
-        } else {
-            open_by(&note, &epoch.keys, true)
-        };
-        opened.map_err(|error| self.retired(&note, size, at).unwrap_or(error))
+        let keys = self.keys_at(size);
+        // Of keys that are not the pinned ones all must have signed.
+        let opened = open_by(&note, keys, self.all || keys != self.keys);
+        opened.map_err(|error| self.retired(&note, size).unwrap_or(error))
     }
 
     /// Whether a key that had been replaced before the tree of this size signed it.
-    fn retired(&self, note: &Note, size: TreeSize, at: usize) -> Option<NoteError> {
+    fn retired(&self, note: &Note, size: TreeSize) -> Option<NoteError> {
+        let at = self.epoch_at(size)?;
         self.epochs[..at].iter().zip(&self.epochs[1..]).find_map(|(epoch, next)| {
             let signed = note.verify(&epoch.keys).ok()?.into_iter().next()?;
             let rotated_at = LeafIndex(next.first_size.saturating_sub(1));

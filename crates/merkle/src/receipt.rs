@@ -88,6 +88,19 @@ pub enum ReceiptError {
         /// The log that it names.
         origin: String,
     },
+    /// The key that it names had been replaced before there was such a tree: it was stolen, or the
+    /// log has a fork.
+    #[error(
+        "signed by {kid} over checkpoint {size}, but that key was replaced by record {rotated_at}: a fork, or the key was stolen"
+    )]
+    RetiredKey {
+        /// The key that it names.
+        kid: String,
+        /// Size of the tree that it is about.
+        size: TreeSize,
+        /// The record that replaced the key.
+        rotated_at: LeafIndex,
+    },
     /// The signature does not fit the root that the proof leads to: leaf, older root, proof or
     /// receipt were altered.
     #[error("the signature of {kid} does not fit the tree that the proof leads to")]
@@ -303,10 +316,17 @@ impl CoseReceipt {
         let is_named = |key: &&VerifierKey| {
             key.algorithm() == *algorithm && key.name() == origin && key_reference(key) == *kid
         };
-        let key = log.keys().iter().find(is_named).ok_or_else(|| ReceiptError::UnknownKey {
-            kid: kid.clone(),
-            algorithm: *algorithm,
-            origin: origin.clone(),
+        let key = log.keys_at(*size).iter().find(is_named).ok_or_else(|| {
+            match log.rotated_at(|key| is_named(&key), *size) {
+                Some(rotated_at) => {
+                    ReceiptError::RetiredKey { kid: kid.clone(), size: *size, rotated_at }
+                }
+                None => ReceiptError::UnknownKey {
+                    kid: kid.clone(),
+                    algorithm: *algorithm,
+                    origin: origin.clone(),
+                },
+            }
         })?;
         if !key.verifies(&self.signed.message(root), &self.signature) {
             return Err(ReceiptError::WrongSignature { kid: kid.clone() });

@@ -110,6 +110,8 @@ named_numbers! { Kind {
     SOURCE_CLOSE = 4, "source-close";
     /// The ledger's own: a signed checkpoint of the records before it.
     CHECKPOINT = 16, "checkpoint";
+    /// The ledger's own: the keys of the log are replaced.
+    KEY_ROTATION = 17, "key-rotation";
     /// A page of a Kubernetes list, as received; payload type [`PayloadType::FRAME`].
     KUBE_LIST = 32, "kube-list";
     /// A line of a Kubernetes watch, as received; payload type [`PayloadType::FRAME`].

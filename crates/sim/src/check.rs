@@ -76,7 +76,7 @@ impl Checks {
     pub(crate) fn finish(&mut self, store: &Arc<dyn Store>, core: &LedgerCore) {
         // One thread, so that the order of reads is the same in every run.
         let options = FsckOptions { threads: 1, ..FsckOptions::default() };
-        match fsck_with(&**store, &core.verifier(), &options, &mut |_| {}) {
+        match fsck_with(&**store, core.verifier(), &options, &mut |_| {}) {
             Ok(outcome) => {
                 let problems = outcome.report.problems.into_iter();
                 self.noticed.extend(problems.map(|problem| format!("fsck: {problem}")));

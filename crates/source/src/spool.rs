@@ -283,7 +283,14 @@ pub(crate) fn recover(dir: &Path) -> Result<Option<SpoolState>, SourceError> {
         let path = file_path(dir, *number);
         let newest = Some(number) == numbers.last();
         match reader::replay(&path)? {
-            reader::Replay { state: Some(state), torn_at: None } => last = Some(state),
+            reader::Replay { state: Some(state), torn_at: None } => {
+                if newest {
+                    // What is read here is believed and delivered; a process that was killed may
+                    // not have flushed it.
+                    File::open(&path).and_then(|file| file.sync_all()).map_err(opening)?;
+                }
+                last = Some(state);
+            }
             // Made just before a crash.
             reader::Replay { state: None, torn_at: None } => {}
             reader::Replay { state, torn_at: Some(offset) } if newest => {

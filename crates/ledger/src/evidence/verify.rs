@@ -8,6 +8,7 @@ use stele_merkle::{Checkpoint, Hash, LeafIndex, LogVerifier, leaf_hash, verify_i
 use stele_record::{Commitment, Gap, Header, Kind, Salt, SourceId};
 
 use super::chain::Chains;
+use super::history::follow_manifest;
 use super::{EvidenceError, FORMAT, Manifest, RecordLine};
 
 /// Longest line that is read: the largest payload in base64, and what stands beside it.
@@ -68,6 +69,9 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Gaps that the sources recorded; each is also a warning.
     pub gaps: Vec<GapFound>,
+    /// What the checkpoint was believed by: the keys that were given, through the history in the
+    /// file. `None` if the history is not believed.
+    pub verifier: Option<LogVerifier>,
     /// What the records do not show.
     pub warnings: Vec<Finding>,
     /// What is wrong; empty means that the evidence holds.
@@ -118,6 +122,7 @@ pub fn verify(input: &mut dyn BufRead, verifier: &LogVerifier) -> Result<Report,
 #[derive(Debug, Default)]
 struct Counts {
     signatures: u64,
+    rotations: u64,
     inclusions: u64,
     commitments: u64,
     follows: u64,
@@ -136,6 +141,10 @@ impl Counts {
             ("seals over exactly the records before them", self.chains),
         ];
         checks.extend(all.map(|(name, count)| Check { name, count }));
+        if self.rotations > 0 {
+            let name = "replacements of the log's keys, signed by old and new";
+            checks.push(Check { name, count: self.rotations });
+        }
     }
 }
 
@@ -195,6 +204,15 @@ impl Verify {
     }
 
     fn checkpoint(&mut self, manifest: &Manifest, verifier: &LogVerifier) -> Option<Checkpoint> {
+        let verifier = match follow_manifest(manifest, verifier) {
+            Ok(following) => following,
+            Err(error) => {
+                self.error(error.to_string());
+                return None;
+            }
+        };
+        self.report.verifier = Some(verifier.clone());
+        self.counts.rotations = manifest.rotations.len() as u64;
         let opened = match verifier.open_signed(manifest.checkpoint.as_bytes()) {
             Ok(opened) => opened,
             Err(error) => {
@@ -254,8 +272,7 @@ impl Verify {
         let bytes = base64(&line.record, "record")?;
         let header = Header::decode(&bytes).map_err(|e| e.to_string())?;
         let leaf = leaf_hash(&bytes);
-        let proof: Result<Vec<Hash>, _> = line.proof.iter().map(|hash| hash.parse()).collect();
-        let proof = proof.map_err(|e| format!("proof: {e}"))?;
+        let proof = hashes(&line.proof)?;
         let index = LeafIndex(line.index);
         verify_inclusion(leaf, index, checkpoint.size, &proof, checkpoint.root)
             .map_err(|e| e.to_string())?;
@@ -276,21 +293,12 @@ impl Verify {
     }
 
     fn payload(&mut self, line: &RecordLine, header: &Header) -> Result<Option<Vec<u8>>, String> {
-        let (Some(payload), Some(salt)) = (&line.payload, &line.salt) else {
-            self.warn(format!("record {}: the payload is not in the file", line.index));
-            return Ok(None);
-        };
-        let payload = base64(payload, "payload")?;
-        let salt: [u8; 32] =
-            base64(salt, "salt")?.try_into().map_err(|_| "salt: expected 32 bytes".to_owned())?;
-        if payload.len() as u64 != header.payload_len {
-            return Err("the payload does not have the length in the record".to_owned());
+        let payload = opened(line, header)?;
+        match &payload {
+            Some(_) => self.counts.commitments += 1,
+            None => self.warn(format!("record {}: the payload is not in the file", line.index)),
         }
-        if Commitment::new(&Salt::from_bytes(salt), &payload) != header.commitment {
-            return Err("the payload is not what the record commits to".to_owned());
-        }
-        self.counts.commitments += 1;
-        Ok(Some(payload))
+        Ok(payload)
     }
 
     fn gap(&mut self, index: LeafIndex, header: &Header, payload: Option<&[u8]>) {
@@ -304,6 +312,25 @@ impl Verify {
     }
 }
 
-fn base64(text: &str, field: &str) -> Result<Vec<u8>, String> {
+/// The payload of a line, found to be what its record commits to; `None` if it is not in the file.
+pub(super) fn opened(line: &RecordLine, header: &Header) -> Result<Option<Vec<u8>>, String> {
+    let (Some(payload), Some(salt)) = (&line.payload, &line.salt) else { return Ok(None) };
+    let payload = base64(payload, "payload")?;
+    let salt: [u8; 32] =
+        base64(salt, "salt")?.try_into().map_err(|_| "salt: expected 32 bytes".to_owned())?;
+    if payload.len() as u64 != header.payload_len {
+        return Err("the payload does not have the length in the record".to_owned());
+    }
+    if Commitment::new(&Salt::from_bytes(salt), &payload) != header.commitment {
+        return Err("the payload is not what the record commits to".to_owned());
+    }
+    Ok(Some(payload))
+}
+
+pub(super) fn hashes(texts: &[String]) -> Result<Vec<Hash>, String> {
+    texts.iter().map(|hash| hash.parse().map_err(|e| format!("proof: {e}"))).collect()
+}
+
+pub(super) fn base64(text: &str, field: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(text).map_err(|e| format!("{field}: {e}"))
 }

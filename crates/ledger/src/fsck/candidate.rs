@@ -213,7 +213,7 @@ impl Fsck<'_> {
         self.walk.report.problems[problem].remedy = Some(Remedy::None(why));
     }
 
-    fn refuse_all(&mut self, problems: &[usize], why: &str) {
+    pub(super) fn refuse_all(&mut self, problems: &[usize], why: &str) {
         problems.iter().for_each(|problem| self.refuse(*problem, why.to_owned()));
     }
 

@@ -17,6 +17,9 @@ use crate::objects::{Object, PACKS, SEGMENTS};
 use crate::tree::Tile;
 use crate::verify::{CheckedBlock, Fault, check_block};
 
+/// The kinds of records whose payloads are looked into.
+const KINDS: [Kind; 4] = [Kind::SOURCE_OPEN, Kind::SEAL, Kind::CHECKPOINT, Kind::KEY_ROTATION];
+
 /// One object, read and checked.
 #[derive(Debug)]
 pub(crate) struct Examined {
@@ -168,15 +171,8 @@ fn see(checked: &CheckedBlock, records: &mut Vec<Option<Seen>>) {
                     decoded.as_ref()
                 }
             };
-            let place = header.map(|header| Place {
-                source: header.source,
-                boot: header.boot,
-                seq: header.seq,
-                kind: header.kind,
-            });
-            let wanted = |record: &&crate::StoredRecord| {
-                [Kind::SOURCE_OPEN, Kind::SEAL, Kind::CHECKPOINT].contains(&record.header.kind)
-            };
+            let place = header.map(Place::of);
+            let wanted = |record: &&crate::StoredRecord| KINDS.contains(&record.header.kind);
             let payload = record.as_ref().filter(wanted).and_then(|r| r.payload.as_ref());
             Seen {
                 leaf: entry.leaf,

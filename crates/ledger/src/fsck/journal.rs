@@ -12,15 +12,16 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use stele_merkle::Hash;
+use stele_merkle::{Hash, KeyRotation, LeafIndex};
 use stele_record::{Boot, ChainHead, LedgerTime, Seq, SourceId, SourcePublicKey};
 use stele_store::{ObjectName, Store};
 
 use super::examine::Examined;
 use super::report::FsckReport;
 use super::streams::Stream;
-use super::walk::{Previous, Walk};
+use super::walk::{Previous, SeenRotation, Walk};
 use crate::tree::{Lookup, TILE_LEAVES, TILE_LEVELS, Tree};
 
 const FORMAT: &str = "stele-fsck-state/v1";
@@ -70,7 +71,16 @@ struct Step {
     streams: Vec<StreamState>,
     losses: Vec<Option<usize>>,
     last_time_ns: Option<i64>,
+    /// Rotations of the log's keys since the step before.
+    rotations: Vec<RotationState>,
     report: FsckReport,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RotationState {
+    index: u64,
+    statement: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,6 +103,8 @@ pub(crate) struct Journal {
     packs: usize,
     /// Tiles that the steps cover.
     tiles: u64,
+    /// Rotations that the steps cover.
+    rotations: usize,
     /// Of the packs since the last step.
     pending: Vec<(String, u64)>,
     streams: Vec<(SourceId, Boot)>,
@@ -121,6 +133,7 @@ impl Journal {
             file,
             packs: 0,
             tiles: 0,
+            rotations: 0,
             pending: Vec::new(),
             streams: Vec::new(),
         };
@@ -181,7 +194,9 @@ impl Journal {
         let bytes = STANDARD.decode(&step.tiles).ok()?;
         let (tiles, rest) = bytes.as_chunks::<32>();
         let streams: Option<Vec<_>> = step.streams.iter().map(stream_of).collect();
-        let (streams, previous) = (streams?, step.previous.as_deref().map(digest));
+        let rotations: Option<Vec<_>> = step.rotations.iter().map(rotation_of).collect();
+        let (streams, rotations) = (streams?, rotations?);
+        let previous = step.previous.as_deref().map(digest);
         let previous = match previous {
             None => Previous::Unknown,
             Some(digest) => Previous::Segment(digest?),
@@ -197,6 +212,8 @@ impl Journal {
         }
         self.tiles += tiles.len() as u64;
         self.packs += step.packs.len();
+        self.rotations += rotations.len();
+        walk.rotations.extend(rotations);
         walk.after_packs(step.next_index);
         walk.next_segment = step.next_segment;
         walk.previous = previous;
@@ -232,6 +249,8 @@ impl Journal {
         };
         let packs = std::mem::take(&mut self.pending);
         self.packs += packs.len();
+        let rotations = walk.rotations.iter().skip(self.rotations).map(state_of_rotation).collect();
+        self.rotations = walk.rotations.len();
         self.append(&Step {
             packs,
             tiles: STANDARD.encode(tiles),
@@ -242,6 +261,7 @@ impl Journal {
             streams: streams.map(|(id, stream)| state_of(id, stream)).collect(),
             losses: walk.losses.clone(),
             last_time_ns: walk.last_time.map(LedgerTime::unix_ns),
+            rotations,
             report: FsckReport { resumed_after: None, ..walk.report.clone() },
         })
     }
@@ -283,6 +303,17 @@ fn digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)
+}
+
+fn state_of_rotation(seen: &SeenRotation) -> RotationState {
+    let statement = String::from_utf8_lossy(&seen.statement).into_owned();
+    RotationState { index: seen.index.0, statement }
+}
+
+fn rotation_of(state: &RotationState) -> Option<SeenRotation> {
+    let rotation = KeyRotation::parse(state.statement.as_bytes()).ok()?;
+    let statement = Bytes::copy_from_slice(state.statement.as_bytes());
+    Some(SeenRotation { index: LeafIndex(state.index), rotation, statement })
 }
 
 fn state_of((source, boot): &(SourceId, Boot), stream: &Stream) -> StreamState {

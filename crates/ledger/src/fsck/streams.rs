@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use stele_merkle::Hash;
-use stele_record::{Boot, ChainHead, Declaration, Kind, Seal, Seq, SourceId, SourcePublicKey};
+use stele_record::{
+    Boot, ChainHead, Declaration, Header, Kind, Seal, Seq, SourceId, SourcePublicKey,
+};
 
 use crate::streams::StreamId;
 
@@ -16,6 +18,12 @@ pub(crate) struct Place {
     pub(crate) boot: Boot,
     pub(crate) seq: Seq,
     pub(crate) kind: Kind,
+}
+
+impl Place {
+    pub(crate) const fn of(header: &Header) -> Self {
+        Self { source: header.source, boot: header.boot, seq: header.seq, kind: header.kind }
+    }
 }
 
 #[derive(Debug, Default, Clone)]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
-use stele_merkle::{Frontier, Hash, LogVerifier, Subtrees, TreeSize};
+use stele_merkle::{Frontier, Hash, KeyRotation, LeafIndex, LogVerifier, Subtrees, TreeSize};
 use stele_record::{Boot, Kind, LedgerTime, Seq};
 use stele_store::ObjectName;
 
@@ -16,8 +16,9 @@ use super::examine::{Content, Seen};
 use super::report::{ByteRange, FsckReport, Problem, RecordRange, SourceRange};
 use super::streams::{Place, Stream, StreamChecks};
 use crate::format::{Digest, Head};
-use crate::info;
+use crate::info::{self, LogInfo};
 use crate::objects::{pack_name, segment_name};
+use crate::rotation;
 use crate::tree::{Lookup, TILE_LEAVES, TILE_LEVELS, Tile, Tree};
 
 /// Packs whose leaves are kept, so that a recorded checkpoint can be compared: the ledger records
@@ -55,10 +56,24 @@ pub(crate) struct Hole {
     pub(crate) what: String,
 }
 
+/// A rotation of the log's keys.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenRotation {
+    pub(crate) index: LeafIndex,
+    pub(crate) rotation: KeyRotation,
+    /// As it is recorded.
+    pub(crate) statement: Bytes,
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Walk {
     pub(crate) verifier: LogVerifier,
+    /// The keys of the log through time, as it names them itself: they are followed from the first
+    /// on. Whether they are the ones in `verifier` is said at the end.
+    pub(crate) keys: LogVerifier,
+    /// By which the keys were followed so far.
+    pub(crate) rotations: Vec<SeenRotation>,
     pub(crate) report: FsckReport,
     /// `None` once a leaf is lost for good.
     pub(crate) tree: Option<Tree>,
@@ -93,7 +108,9 @@ impl Walk {
     /// Before the first object. `watched` is a size whose root will be asked for at the end.
     pub(crate) fn new(verifier: LogVerifier, watched: Option<u64>) -> Self {
         Self {
+            keys: verifier.clone(),
             verifier,
+            rotations: Vec::new(),
             report: FsckReport::default(),
             tree: Some(Tree::default()),
             next_index: 0,
@@ -457,7 +474,7 @@ impl Walk {
             }
         }
         self.watch();
-        self.recorded_checkpoints(name, content);
+        self.recorded_statements(name, content);
     }
 
     /// Keeps the root of the watched size as soon as it can be computed.
@@ -469,24 +486,91 @@ impl Walk {
         }
     }
 
-    fn recorded_checkpoints(&mut self, name: &ObjectName, content: &Content) {
+    /// Checks the checkpoints that the log itself records, and follows its keys.
+    fn recorded_statements(&mut self, name: &ObjectName, content: &Content) {
         for (seen, index) in content.records.iter().zip(content.head.first..) {
             let Some(Seen { place: Some(place), payload: Some(note), .. }) = seen else { continue };
-            let own = || self.own_source.as_ref() == Some(&place.source.to_string());
-            if place.kind == Kind::CHECKPOINT && own() {
+            let checkpoint = match place.kind {
+                Kind::CHECKPOINT => true,
+                Kind::KEY_ROTATION => false,
+                _ => continue,
+            };
+            if self.own_source.as_ref() != Some(&place.source.to_string()) {
+                continue;
+            }
+            let checked = if checkpoint {
+                self.checkpoint(note).map_err(|what| format!("recorded checkpoint: {what}"))
+            } else {
+                self.rotate(LeafIndex(index), place, note)
+            };
+            if let Err(what) = checked {
                 let range = SourceRange::new(&place.source, place.boot, place.seq, place.seq);
-                if let Err(what) = self.checkpoint(note) {
-                    let what = format!("recorded checkpoint: {what}");
-                    let problem = self.problem_at(name, one(index), what);
-                    self.report.problems[problem].sources.push(range);
-                }
+                let problem = self.problem_at(name, one(index), what);
+                self.report.problems[problem].sources.push(range);
             }
         }
     }
 
+    /// Begins with the keys that the log names, and follows them as far as is known.
+    pub(crate) fn name_keys(&mut self, info: &LogInfo) {
+        let Ok(named) = info.unauthenticated_verifier() else { return };
+        let next = self.rotations.last().map(|last| hex::encode(last.rotation.next_source));
+        self.own_source = Some(next.unwrap_or_else(|| info.source.clone()));
+        self.keys = named.clone().with_history(&self.history()).unwrap_or(named);
+    }
+
+    fn history(&self) -> Vec<(LeafIndex, KeyRotation)> {
+        self.rotations.iter().map(|seen| (seen.index, seen.rotation.clone())).collect()
+    }
+
+    /// Follows the keys through a rotation.
+    fn rotate(&mut self, index: LeafIndex, place: &Place, note: &Bytes) -> Result<(), String> {
+        let rotation = rotation::read(place, note)?;
+        if self.root(rotation.size).is_some_and(|root| root != rotation.root) {
+            let size = rotation.size;
+            return Err(format!("the rotation was made for another tree of {size} records"));
+        }
+        let mut history = self.history();
+        history.push((index, rotation.clone()));
+        self.keys = self.keys.clone().with_history(&history).map_err(|e| e.to_string())?;
+        self.own_source = Some(hex::encode(rotation.next_source));
+        self.rotations.push(SeenRotation { index, rotation, statement: note.clone() });
+        Ok(())
+    }
+
+    /// From here on the keys that the caller knows, through time. They must be among the ones that
+    /// the log names; if they are not, nothing that was checked by those counts.
+    pub(crate) fn settle_keys(&mut self) -> Result<(), String> {
+        let known = self.verifier.keys();
+        let following = self.verifier.clone().with_history(&self.history());
+        let theirs = match (&following, self.rotations.first()) {
+            (Err(_), _) => false,
+            (Ok(_), None) => self.keys.keys().iter().all(|key| known.contains(key)),
+            (Ok(_), Some(first)) => self.keys.keys() == first.rotation.old,
+        };
+        self.keys = following.unwrap_or_else(|_| self.verifier.clone());
+        if theirs {
+            return Ok(());
+        }
+        self.report.checkpoints_unchecked += std::mem::take(&mut self.report.checkpoints);
+        self.report.signed_records = 0;
+        Err(if self.losses.is_empty() {
+            "it names keys that are not the log's".to_owned()
+        } else {
+            "no rotation among the records that are left leads from its keys to the known ones"
+                .to_owned()
+        })
+    }
+
+    /// The size of the tree in a checkpoint, if the known or the named keys signed it.
+    pub(crate) fn signed_size(&self, note: &[u8]) -> Option<u64> {
+        let opened = self.keys.open(note).or_else(|_| self.verifier.open(note));
+        Some(opened.ok()?.size.0)
+    }
+
     /// Checks a signed note against the records; counts it if it holds.
     pub(crate) fn checkpoint(&mut self, note: &Bytes) -> Result<(), String> {
-        let checkpoint = self.verifier.open(note).map_err(|e| e.to_string())?;
+        let checkpoint = self.keys.open(note).map_err(|e| e.to_string())?;
         let size = checkpoint.size;
         if size.0 > self.next_index && self.tree.is_some() {
             return Err(format!("{size} records were signed, only {} are here", self.next_index));

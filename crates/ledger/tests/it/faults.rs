@@ -565,3 +565,27 @@ fn ledger_times_never_run_backwards_whatever_the_clock_does() {
     let signed = ledger.verifier().open_signed(ledger.checkpoint().note.as_bytes()).unwrap();
     assert_eq!(signed.time(), Some(stele_store::UnixNanos(fourth.unix_ns()).unix_seconds()));
 }
+
+#[test]
+fn a_key_is_replaced_for_good_or_not_at_all() {
+    let new = stele_ledger::LogKey::from_seeds("example.org/test", [3; 32], [4; 32]).unwrap();
+    let keys = [key(), new.clone()].map(|key| key.signer().unwrap().verifier());
+    for fault in [Fault::ErrorBefore, Fault::ErrorAfter, Fault::FatalBefore, Fault::FatalAfter] {
+        let (faults, store) = faulty();
+        drop(create(&store, 256));
+        faults.fail_next(fault);
+        let rotate = || Ledger::rotate_key(Arc::clone(&store), &key(), &new, clock(), options(256));
+        let fatal = matches!(fault, Fault::FatalBefore | Fault::FatalAfter);
+        let rotated = rotate();
+        assert_eq!(rotated.is_err(), fatal, "{} {rotated:?}", fault as u8);
+        if !fatal {
+            // The hand-over is signed by both, whatever it took.
+            let reader = Ledger::open_read_only(Arc::clone(&store), &keys[0]).unwrap();
+            let note = reader.signed_checkpoint().unwrap().note.clone();
+            keys.iter().for_each(|known| drop(known.open(note.as_bytes()).unwrap()));
+        }
+        assert_eq!(rotate().unwrap(), LeafIndex(1));
+        let opened = Ledger::open(Arc::clone(&store), &new, clock(), options(256));
+        assert_eq!(opened.unwrap().rotations().unwrap().len(), 1);
+    }
+}

@@ -17,6 +17,7 @@ mod model;
 mod python;
 mod random_flips;
 mod resume;
+mod rotation;
 mod syscalls;
 mod witness;
 mod writers;

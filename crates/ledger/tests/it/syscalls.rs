@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stele_ledger::{Ledger, LedgerError, fsck};
+use stele_ledger::{Ledger, LedgerError, LogKey, fsck};
 use stele_merkle::LeafIndex;
 use stele_store::{Clock as _, DiskStore, Store, SystemClock};
 use xtask::faults::{Call, Event, Fault, Run, Tracer, victim};
@@ -256,6 +256,69 @@ fn every_call_of_reopening_after_a_crash_goes_wrong() {
     let run = tracer.run(&files, Some((&call, Fault::KillAfter))).unwrap();
     assert!(run.was_hit(), "{run:?}");
     sweep(&tracer, &|directory| copy(&files, directory), PACKING + 1);
+}
+
+fn next_key() -> LogKey {
+    LogKey::from_seeds(key().origin(), [3; 32], [4; 32]).unwrap()
+}
+
+fn rotate_in(directory: &Path) -> Result<LeafIndex, Box<dyn std::error::Error>> {
+    let store: Arc<dyn Store> = Arc::new(DiskStore::open(directory.join("data/log"))?);
+    Ok(Ledger::rotate_key(store, &key(), &next_key(), clock(), options(PACK))?)
+}
+
+/// Replaces the log's key. Not a test of its own.
+#[test]
+#[ignore = "the process in which calls go wrong"]
+fn replace_key() {
+    victim(|directory| match rotate_in(directory) {
+        Ok(index) => say(format_args!("rotated {index}")),
+        Err(error) => say(format_args!("refused {error}")),
+    });
+}
+
+/// Whatever became of the first try, the second one ends it, and the log goes on with the new key.
+fn settle_rotation(directory: &Path) -> Result<(), String> {
+    let index = rotate_in(directory).map_err(|e| format!("it cannot be repeated: {e}"))?;
+    if index != LeafIndex(RECORDS + 1) {
+        return Err(format!("it is recorded at {index}"));
+    }
+    let store = DiskStore::open(directory.join("data/log")).map_err(|e| e.to_string())?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let ledger = Ledger::open(Arc::clone(&store), &next_key(), clock(), options(PACK));
+    ledger.map_err(|e| format!("the new key does not open it: {e}"))?.close();
+    let report = fsck(&*store, &key().signer().unwrap().verifier(), &mut |_| {});
+    if !report.problems.is_empty() || report.records != RECORDS + 3 {
+        return Err(format!("{} records, {:?}", report.records, report.problems));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_change_of_replacing_the_key_goes_wrong() {
+    let Some(tracer) = Tracer::for_test("syscalls::replace_key").unwrap() else { return };
+    let parent = tempfile::tempdir().unwrap();
+    let files = parent.path().join("files");
+    let store: Arc<dyn Store> = Arc::new(DiskStore::open(files.join("data/log")).unwrap());
+    let ledger = create_or_open(&store).unwrap();
+    ledger.append_blocking(Source::new(1, 1).events(RECORDS as usize, 40)).unwrap();
+    drop((ledger, store));
+    let plain = parent.path().join("plain");
+    copy(&files, &plain);
+    let run = tracer.run(&plain, None).unwrap();
+    assert!(run.said().any(|line| line.starts_with("rotated")), "{run:?}");
+    let calls: BTreeSet<Call> = run.calls().filter(|call| call.changes()).cloned().collect();
+    let sweep = tracer
+        .sweep(
+            parent.path(),
+            &calls,
+            &|directory| copy(&files, directory),
+            &|directory, _, _, _| settle_rotation(directory),
+        )
+        .unwrap();
+    eprintln!("{} calls, {} faults", calls.len(), sweep.runs);
+    assert!(sweep.faults.is_empty(), "{:#?}", sweep.faults);
+    assert!(sweep.missed.iter().all(is_hint), "never hit: {:?}", sweep.missed);
 }
 
 fn copy(from: &Path, to: &Path) {

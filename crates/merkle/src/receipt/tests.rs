@@ -3,6 +3,7 @@
 use super::*;
 use crate::hash::leaf_hash;
 use crate::memory::MemoryTree;
+use crate::rotation::KeyRotation;
 use crate::tree::{consistency_proof, inclusion_proof, root};
 
 const TIME_S: u64 = 1_795_000_000;
@@ -221,4 +222,39 @@ fn other_profiles_are_refused_with_the_reason() {
     }
     let long = [&bytes[..], &[0; RECEIPT_BYTES_MAX]].concat();
     assert_eq!(CoseReceipt::parse(&long), Err(malformed("it is too long")));
+}
+
+#[test]
+fn receipts_are_checked_by_the_keys_that_sign_a_tree_of_their_size() {
+    let origin = signer().origin().to_owned();
+    let other = |seed: u8| LogSigner::from_seed(&origin, &[seed; 32], &[seed + 1; 32]).unwrap();
+    let rotation = KeyRotation {
+        origin: origin.clone(),
+        size: TreeSize(9),
+        root: root_at(9),
+        time_s: TIME_S,
+        source: [1; 32],
+        next_source: [2; 32],
+        old: signer().verifier_keys(),
+        new: other(3).verifier_keys(),
+    };
+    let history = [(LeafIndex(10), rotation)];
+    let by = |signer: &LogSigner| {
+        let checkpoint =
+            Checkpoint { origin: origin.clone(), size: TreeSize(13), root: root_at(13) };
+        let note = signer.sign(&checkpoint, TIME_S).unwrap();
+        signer.receipt(&note, Algorithm::Ed25519, inclusion(5)).unwrap()
+    };
+    for pinned in [signer(), other(3)] {
+        let log = pinned.verifier().with_history(&history).unwrap();
+        assert_eq!(by(&other(3)).verify_inclusion(leaf(5), &log).unwrap().size, TreeSize(13));
+        let retired = by(&signer()).verify_inclusion(leaf(5), &log).unwrap_err();
+        let ReceiptError::RetiredKey { rotated_at, .. } = retired else { panic!("{retired}") };
+        assert_eq!(rotated_at, LeafIndex(10));
+        let unknown = by(&other(7)).verify_inclusion(leaf(5), &log).unwrap_err();
+        assert!(matches!(unknown, ReceiptError::UnknownKey { .. }), "{unknown}");
+    }
+    // Without the history the old key says which one it lacks.
+    let lacking = by(&other(3)).verify_inclusion(leaf(5), &signer().verifier()).unwrap_err();
+    assert!(lacking.to_string().contains(&key_reference(&other(3).verifier_keys()[0])));
 }

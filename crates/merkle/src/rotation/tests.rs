@@ -187,3 +187,19 @@ fn histories_that_were_cut_reordered_or_mixed_are_refused() {
     let cut = verifier().with_history(&whole[..1]).unwrap();
     assert_eq!(cut.open(checkpoint(30, &[3]).as_bytes()), Err(NoteError::NoKnownKey));
 }
+
+#[test]
+fn keys_from_elsewhere_take_part_in_a_history_that_has_them() {
+    let log = signer(LOG, 3).verifier().with_history(&history()).unwrap();
+    let one = |seed: u8| LogVerifier::new([signer(LOG, seed).verifier_keys()[0].clone()]);
+    for known in 1..=3 {
+        assert!(log.knows(&one(known).keys()[0]));
+        one(known).with_history_of(&log).open(checkpoint(21, &[3]).as_bytes()).unwrap();
+    }
+    assert!(!log.knows(&one(4).keys()[0]));
+    let stranger = one(4).with_history_of(&log);
+    stranger.open(checkpoint(21, &[3]).as_bytes()).unwrap_err();
+    stranger.open(checkpoint(21, &[4]).as_bytes()).unwrap();
+    let nobody = LogVerifier::new([]).with_history_of(&log);
+    nobody.open(checkpoint(21, &[3]).as_bytes()).unwrap_err();
+}

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use stele_ledger::cosigning::{Cosigning, WitnessStatus};
+use stele_ledger::evidence::{self, EvidenceError};
 use stele_merkle::policy::PolicyWitness;
 use stele_merkle::{Algorithm, LeafIndex, TlogProof, TreeSize};
 use utoipa::{IntoParams, ToSchema};
@@ -68,6 +69,36 @@ fn witnessing(cosigning: &Cosigning) -> Witnessing {
             .map(state)
             .collect(),
     }
+}
+
+/// How the log's keys were replaced: the first line of an evidence file, without records. Whoever
+/// pins keys of any time checks with it the newest checkpoint.
+#[utoipa::path(
+    get,
+    path = "/v1/log/keys",
+    tag = "log",
+    responses((
+        status = 200,
+        description = "manifest with the rotations of keys and their proofs",
+        content_type = "application/x-ndjson",
+        body = String
+    ))
+)]
+pub(super) async fn keys(
+    State(app): State<App>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Response, ApiError> {
+    let ledger = app.ledger.clone();
+    let written = blocking(move || {
+        let mut out = Vec::new();
+        evidence::write(&ledger, &[], &mut out).map(|_| out)
+    });
+    let text = written.await?.map_err(|error| match error {
+        EvidenceError::Read(error) => read_error(error),
+        other => ApiError::internal(other),
+    })?;
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -54,6 +54,7 @@ pub(crate) fn all() -> Routes {
     let read = OpenApiRouter::new()
         .routes(routes!(health::metrics))
         .routes(routes!(log::info))
+        .routes(routes!(log::keys))
         .routes(routes!(log::proof))
         .routes(routes!(log::consistency))
         .routes(routes!(log::receipt))

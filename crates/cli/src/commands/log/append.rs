@@ -207,7 +207,7 @@ impl Appending<'_> {
         let content_type = if form == Form::Json { "application/x-ndjson" } else { "text/plain" };
         let body = Body { content_type, bytes: batch.join(&b'\n').into() };
         let ack: AppendAck = self.client.post("v1/events", &Query::new(), body).await?;
-        let checkpoint = self.check(batch, &ack)?;
+        let checkpoint = self.check(batch, &ack).await?;
         sum.events += ack.items.len() as u64;
         sum.checkpoint = Some(checkpoint);
         match self.args.output {
@@ -221,7 +221,7 @@ impl Appending<'_> {
     }
 
     /// Checks that what was acknowledged is what was sent, and that the log signed for it.
-    fn check(&self, batch: &[Bytes], ack: &AppendAck) -> Result<Checkpoint, CliError> {
+    async fn check(&self, batch: &[Bytes], ack: &AppendAck) -> Result<Checkpoint, CliError> {
         if ack.items.len() != batch.len() {
             return Err(CliError::tampered("the server acknowledged another number of events"));
         }
@@ -247,7 +247,8 @@ impl Appending<'_> {
             leaf,
             proof: &item.proof,
         });
-        receipts::verify(&self.client.keys().verifier(), &ack.checkpoint, records)
+        let verifier = self.client.verifier_for(&ack.checkpoint).await?;
+        receipts::verify(&verifier, &ack.checkpoint, records)
     }
 }
 

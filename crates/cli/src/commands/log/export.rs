@@ -55,7 +55,7 @@ pub(super) async fn run(app: &App, args: &ExportArgs) -> Outcome {
     let opened = view.open_checkpoint(&note).await?;
     let now = opened.signed.checkpoint;
     let mut target = Target::open(&args.out)?;
-    let old = target.checkpoint(&opened.keys)?;
+    let old = target.checkpoint(&view, &opened.keys).await?;
     if let Some(old) = &old {
         continues(&view, old, &now).await?;
     }
@@ -143,12 +143,17 @@ impl Target {
     }
 
     /// The checkpoint of the earlier export.
-    fn checkpoint(&self, keys: &LogKeys) -> Result<Option<Checkpoint>, CliError> {
+    async fn checkpoint(
+        &self,
+        view: &LogView,
+        keys: &LogKeys,
+    ) -> Result<Option<Checkpoint>, CliError> {
         let path = self.root.join(CHECKPOINT);
         if !path.is_file() {
             return Ok(None);
         }
-        files::checkpoint(&path, keys).map(Some)
+        let note = files::note(&path)?;
+        files::opened(&path, &note, &view.verifier_for(keys, &note).await?).map(Some)
     }
 
     /// The tiles up to the last full one under the earlier checkpoint, checked against its root.

@@ -4,6 +4,7 @@ mod append;
 mod export;
 mod prove;
 mod read;
+mod rotate_key;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ enum LogCommand {
     Prove(prove::ProveArgs),
     /// Write the log as static files, readable by any C2SP tlog-tiles client
     Export(export::ExportArgs),
+    /// Replace the log's key, recorded in the log and signed by the old and the new one
+    RotateKey(rotate_key::RotateKeyArgs),
 }
 
 /// Where the log is.
@@ -57,5 +60,6 @@ pub(crate) async fn run(app: &App, args: &LogArgs) -> Outcome {
         LogCommand::Get(args) => read::get(app, args).await,
         LogCommand::Prove(args) => prove::run(app, args).await,
         LogCommand::Export(args) => export::run(app, args).await,
+        LogCommand::RotateKey(args) => rotate_key::run(app, args).await,
     }
 }

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use stele_merkle::{Algorithm, Checkpoint, leaf_hash};
+use stele_merkle::{Algorithm, Checkpoint, LogVerifier, leaf_hash};
 
 use super::WhereArgs;
 use super::read::index;
 use crate::app::App;
 use crate::error::{CliError, Exit, Outcome};
 use crate::files;
+use crate::keys::LogKeys;
 use crate::log_view::{LogView, ReceiptOf};
 
 /// Arguments of `stele log prove`.
@@ -89,7 +90,7 @@ async fn tlog_proof(app: &App, view: &LogView, index: u64, out: Option<&Path>) -
     let leaf = view.record(index).await?.leaf()?;
     let mut proof = view.proof(index).await?;
     let opened = view.open_checkpoint(&proof.checkpoint_note).await?;
-    proof.verify(leaf_hash(&leaf), &opened.keys.verifier()).map_err(|e| {
+    proof.verify(leaf_hash(&leaf), &opened.verifier).map_err(|e| {
         CliError::tampered(format!("the proof of record {index} does not hold: {e}"))
     })?;
     proof.extra = Some(leaf);
@@ -103,7 +104,8 @@ async fn inclusion(app: &App, view: &LogView, index: u64, args: &ProveArgs) -> O
     let leaf = view.record(index).await?.leaf()?;
     let receipt = view.receipt(ReceiptOf::Record(index), args.algorithm.into()).await?;
     let (keys, pinned) = view.keys().await?;
-    let checkpoint = receipt.verify_inclusion(leaf_hash(&leaf), &keys.verifier());
+    let log = newest_verifier(view, &keys).await?;
+    let checkpoint = receipt.verify_inclusion(leaf_hash(&leaf), &log);
     let checkpoint = checkpoint.map_err(|e| {
         CliError::tampered(format!("the receipt of record {index} does not hold: {e}"))
     })?;
@@ -115,15 +117,23 @@ async fn inclusion(app: &App, view: &LogView, index: u64, args: &ProveArgs) -> O
 
 async fn consistency(app: &App, view: &LogView, since: &Path, args: &ProveArgs) -> Outcome {
     let (keys, pinned) = view.keys().await?;
-    let old = files::checkpoint(since, &keys)?;
+    let note = files::note(since)?;
+    let old = files::opened(since, &note, &view.verifier_for(&keys, &note).await?)?;
     let receipt = view.receipt(ReceiptOf::Growth(old.size.0), args.algorithm.into()).await?;
-    let checkpoint = receipt.verify_consistency(old.root, &keys.verifier()).map_err(|e| {
+    let log = newest_verifier(view, &keys).await?;
+    let checkpoint = receipt.verify_consistency(old.root, &log).map_err(|e| {
         CliError::tampered(format!("the log does not continue checkpoint {}: {e}", old.size))
     })?;
     write(app, args.out.as_deref(), &receipt.encode())?;
     said(app, &format!("Checkpoint {} is continued by", old.size), &checkpoint, pinned);
     hint(app, args.out.as_deref(), &format!(" --since {}", since.display()));
     Ok(Exit::Done)
+}
+
+/// What checks the log's newest checkpoint, which a receipt is about.
+async fn newest_verifier(view: &LogView, keys: &LogKeys) -> Result<LogVerifier, CliError> {
+    let (note, _) = view.newest().await?;
+    view.verifier_for(keys, &note).await
 }
 
 fn write(app: &App, out: Option<&Path>, bytes: &[u8]) -> Result<(), CliError> {

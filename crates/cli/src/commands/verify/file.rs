@@ -7,7 +7,7 @@ use std::path::Path;
 use stele_ledger::evidence::{self, Finding};
 use stele_merkle::proof_file::PROOF_FILE_BYTES_MAX;
 use stele_merkle::receipt::RECEIPT_FIRST_BYTE;
-use stele_merkle::{Policy, TlogProof, leaf_hash};
+use stele_merkle::{LogVerifier, Policy, TlogProof, leaf_hash};
 use stele_record::{Commitment, Header, Salt};
 use stele_server::api::RecordEvent;
 
@@ -36,6 +36,31 @@ pub(super) struct About<'a> {
     pub(super) since: Option<&'a Path>,
 }
 
+/// What a file is checked with.
+#[derive(Debug)]
+pub(super) struct Trust<'a> {
+    /// The keys that were given.
+    pub(super) keys: &'a LogKeys,
+    /// What believes them, and those to which a history of keys leads from them.
+    pub(super) verifier: LogVerifier,
+    /// Whose cosignatures are wanted too.
+    pub(super) policy: Option<&'a Policy>,
+}
+
+impl<'a> Trust<'a> {
+    /// Follows the keys through the history in the first line of the evidence file `history`.
+    ///
+    /// # Errors
+    /// When it can't be read, or a tampering error when it does not lead on from these keys.
+    pub(super) fn new(
+        keys: &'a LogKeys,
+        history: Option<&Path>,
+        policy: Option<&'a Policy>,
+    ) -> Result<Self, CliError> {
+        Ok(Self { keys, verifier: following(keys, history)?, policy })
+    }
+}
+
 /// Verifies a file of any kind.
 ///
 /// # Errors
@@ -44,8 +69,7 @@ pub(super) fn verify(
     app: &App,
     path: &Path,
     about: About<'_>,
-    keys: &LogKeys,
-    policy: Option<&Policy>,
+    trust: &Trust<'_>,
 ) -> Result<Checks, CliError> {
     let mut input: Box<dyn BufRead + Send> = if path.as_os_str() == "-" {
         Box::new(BufReader::new(std::io::stdin()))
@@ -54,13 +78,13 @@ pub(super) fn verify(
     };
     let begin = input.fill_buf().map_err(|e| cannot_read(path, &e))?;
     if begin.starts_with(PROOF_BEGIN) {
-        return proof(app, path, input, about.record, keys, policy);
+        return proof(app, path, input, about.record, trust);
     }
     if begin.is_empty() {
         return Err(CliError::usage(format!("{} is empty", path.display())));
     }
     if begin[0] == RECEIPT_FIRST_BYTE {
-        return receipt::verify(app, path, input, about, keys);
+        return receipt::verify(app, path, input, about, trust);
     }
     if begin[0] != b'{' {
         return Err(CliError::usage(format!(
@@ -69,21 +93,33 @@ pub(super) fn verify(
         ))
         .hint("`stele export` writes evidence, `stele log prove` proofs and receipts"));
     }
-    evidence(app, path, &mut input, keys, policy)
+    evidence(app, path, &mut input, trust)
 }
 
 pub(super) fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
     CliError::failed(format!("cannot read {}: {error}", path.display()))
 }
 
+/// The keys, and those to which the history in the first line of an evidence file leads from them.
+fn following(keys: &LogKeys, history: Option<&Path>) -> Result<LogVerifier, CliError> {
+    let pinned = keys.verifier();
+    let Some(path) = history else { return Ok(pinned) };
+    let mut line = Vec::new();
+    let file = File::open(path).map_err(|e| cannot_read(path, &e))?;
+    let mut file = BufReader::new(file).take(evidence::LINE_BYTES_MAX);
+    file.read_until(b'\n', &mut line).map_err(|e| cannot_read(path, &e))?;
+    evidence::follow(&line, &pinned).map_err(|e| {
+        CliError::tampered(format!("the key history in {} does not hold: {e}", path.display()))
+    })
+}
+
 fn evidence(
     app: &App,
     path: &Path,
     input: &mut dyn BufRead,
-    keys: &LogKeys,
-    policy: Option<&Policy>,
+    trust: &Trust<'_>,
 ) -> Result<Checks, CliError> {
-    let report = evidence::verify(input, &keys.verifier())
+    let report = evidence::verify(input, &trust.verifier)
         .map_err(|e| CliError::failed(format!("cannot read {}: {e}", path.display())))?;
     let subject = format!("{} ({} records)", path.display(), grouped(report.records));
     let mut checks = Checks::of(subject);
@@ -96,11 +132,12 @@ fn evidence(
             format!("{} of {}, root {}", report.size, report.origin, report.root),
         );
     }
-    if let (Some(policy), true) = (policy, report.errors.is_empty()) {
-        policies::check(policy, &report.checkpoint, &mut checks);
+    if let (Some(policy), true) = (trust.policy, report.errors.is_empty()) {
+        let log = report.verifier.as_ref().unwrap_or(&trust.verifier);
+        policies::check(policy, log, &report.checkpoint, &mut checks);
     }
     if report.errors.is_empty() {
-        against_pin(app, keys, report.size, &report.root, &mut checks)?;
+        against_pin(app, trust, report.size, &report.root, &mut checks)?;
     }
     for finding in report.warnings.iter().take(FINDINGS_SHOWN_MAX) {
         checks.warn(line(finding), finding.what.clone());
@@ -120,12 +157,12 @@ fn evidence(
 /// compared without the log; `stele verify --log` does that.
 pub(super) fn against_pin(
     app: &App,
-    keys: &LogKeys,
+    trust: &Trust<'_>,
     size: u64,
     root: &str,
     checks: &mut Checks,
 ) -> Result<(), CliError> {
-    let pinned = Pin::of(app.dirs(), keys).read(&keys.verifier())?;
+    let pinned = Pin::of(app.dirs(), trust.keys).read(&trust.verifier)?;
     let Some(pinned) = pinned.filter(|pinned| pinned.checkpoint.size.0 == size) else {
         return Ok(());
     };
@@ -148,8 +185,7 @@ fn proof(
     path: &Path,
     input: impl Read,
     record: Option<&Path>,
-    keys: &LogKeys,
-    policy: Option<&Policy>,
+    trust: &Trust<'_>,
 ) -> Result<Checks, CliError> {
     let mut text = String::new();
     input
@@ -171,9 +207,9 @@ fn proof(
                 .hint("give it with --record FILE: `stele log get INDEX -o json` writes one")
         })?,
     };
-    match proof.verify(leaf_hash(&leaf), &keys.verifier()) {
+    match proof.verify(leaf_hash(&leaf), &trust.verifier) {
         Ok(checkpoint) => {
-            checks.ok("checkpoint signature", keys.label());
+            checks.ok("checkpoint signature", trust.keys.label());
             checks.ok(
                 "inclusion of the leaf",
                 format!(
@@ -181,10 +217,10 @@ fn proof(
                     proof.index, checkpoint.size, checkpoint.origin
                 ),
             );
-            if let Some(policy) = policy {
-                policies::check(policy, &proof.checkpoint_note, &mut checks);
+            if let Some(policy) = trust.policy {
+                policies::check(policy, &trust.verifier, &proof.checkpoint_note, &mut checks);
             }
-            against_pin(app, keys, checkpoint.size.0, &checkpoint.root.to_string(), &mut checks)?;
+            against_pin(app, trust, checkpoint.size.0, &checkpoint.root.to_string(), &mut checks)?;
         }
         Err(error) => checks.fail("inclusion of the leaf", chain(&error)),
     }

@@ -8,6 +8,7 @@ use stele_merkle::{Checkpoint, Policy, TreeSize, verify_consistency};
 
 use crate::app::{App, ConnectArgs};
 use crate::checks::Checks;
+use crate::config;
 use crate::data_dir::DataDir;
 use crate::error::{CliError, Exit};
 use crate::keys::LogKeys;
@@ -37,6 +38,7 @@ pub(super) async fn server(
     }
     if pin {
         consistency(app, &view, &opened, &note, &mut checks).await?;
+        repin(app, &opened, &mut checks)?;
     }
     Ok(checks)
 }
@@ -73,6 +75,7 @@ pub(crate) async fn directory(
     records(app, &reader, &mut checks).await?;
     if pin && !checks.failed() {
         consistency(app, &view, &opened, &note, &mut checks).await?;
+        repin(app, &opened, &mut checks)?;
     }
     Ok(checks)
 }
@@ -111,8 +114,14 @@ async fn cosigned(
 ) -> Result<(), CliError> {
     const WHAT: &str = "consistent with the cosigned checkpoint";
     let published = view.published().await?;
-    policies::check(policy, &published, checks);
-    let old = match newest.keys.verifier().open(published.as_bytes()) {
+    let mut log = view.verifier_for(&newest.keys, &published).await?;
+    let logs = policy.logs();
+    if !logs.is_empty() && !logs.iter().any(|listed| log.knows(&listed.key)) {
+        // It may list a key that was replaced before the pinned one.
+        log = view.history(&newest.keys).await?;
+    }
+    policies::check(policy, &log, &published, checks);
+    let old = match log.open(published.as_bytes()) {
         Ok(old) => Pinned { checkpoint: old, at_ns: None },
         Err(error) => {
             checks.fail("checkpoint signature", error.to_string());
@@ -162,6 +171,25 @@ async fn records(app: &App, reader: &Reader, checks: &mut Checks) -> Result<(), 
     Ok(())
 }
 
+/// Once everything holds, contexts that pin keys which were replaced pin the ones that sign now.
+fn repin(app: &App, opened: &Opened, checks: &mut Checks) -> Result<(), CliError> {
+    let Some(current) = opened.replaced_by().filter(|_| opened.pinned) else { return Ok(()) };
+    let what = format!("the log's key was replaced: {} signs now", current.label());
+    if checks.failed() {
+        checks.warn("key of the log", what);
+        return Ok(());
+    }
+    let path = &app.dirs().config_file;
+    let names = config::replace_keys(path, &opened.keys.texts(), &current.texts())?;
+    let follows = if names.is_empty() {
+        "give the new one to --key from now on".to_owned()
+    } else {
+        format!("pinned from now on in context {}", names.join(", "))
+    };
+    checks.warn("key of the log", format!("{what}, and the old key signed that; {follows}"));
+    Ok(())
+}
+
 /// Compares with the pinned checkpoint, and pins the newer one.
 async fn consistency(
     app: &App,
@@ -170,9 +198,14 @@ async fn consistency(
     note: &str,
     checks: &mut Checks,
 ) -> Result<(), CliError> {
-    let pin = Pin::of(app.dirs(), &opened.keys);
+    // Pinned under the keys that sign now; where they are new, perhaps only under those before.
+    let pin = Pin::of(app.dirs(), &opened.replaced_by().unwrap_or_else(|| opened.keys.clone()));
     let now = &opened.signed.checkpoint;
-    let Some(pinned) = pin.read(&opened.keys.verifier())? else {
+    let latest = match pin.read(&opened.verifier)? {
+        Some(pinned) => Some(pinned),
+        None => Pin::of(app.dirs(), &opened.keys).read(&opened.verifier)?,
+    };
+    let Some(pinned) = latest else {
         pin.write(note.as_bytes())?;
         checks.ok("checkpoint pinned", format!("{}, for the first time", now.size));
         return Ok(());
@@ -184,7 +217,7 @@ async fn consistency(
     match continues(view, &pinned, now).await? {
         Ok(()) => {
             checks.ok(what, format!("{} -> {}", pinned.checkpoint.size, now.size));
-            if now.size > pinned.checkpoint.size {
+            if now.size > pinned.checkpoint.size || !pin.exists() {
                 pin.write(note.as_bytes())?;
             }
         }

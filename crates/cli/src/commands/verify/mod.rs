@@ -44,6 +44,10 @@ pub(crate) struct VerifyArgs {
     /// The older checkpoint that a COSE receipt says is continued; default is the pinned one
     #[arg(long, value_name = "CHECKPOINT", requires = "file")]
     since: Option<PathBuf>,
+    /// An evidence file of the same log whose key history leads from the pinned key to the one that
+    /// signed the .tlog-proof or COSE receipt
+    #[arg(long, value_name = "FILE", requires = "file")]
+    key_history: Option<PathBuf>,
     /// Verify a running log: this server, or that of the context
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "data")]
     log: Option<String>,
@@ -80,7 +84,8 @@ pub(crate) async fn run(app: &App, args: &VerifyArgs) -> Outcome {
         let file = args.file.as_deref().ok_or_else(|| CliError::usage("a FILE is needed"))?;
         let keys = file_keys(app, args, policy)?;
         let about = file::About { record: args.record.as_deref(), since: args.since.as_deref() };
-        file::verify(app, file, about, &keys, policy)?
+        let trust = file::Trust::new(&keys, args.key_history.as_deref(), policy)?;
+        file::verify(app, file, about, &trust)?
     };
     checks.finish(app, args.output)
 }

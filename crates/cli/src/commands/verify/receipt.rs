@@ -9,12 +9,11 @@ use std::path::Path;
 use stele_merkle::receipt::RECEIPT_BYTES_MAX;
 use stele_merkle::{Checkpoint, CoseReceipt, ReceiptProof, TreeSize, leaf_hash};
 
-use super::file::{About, against_pin, cannot_read, chain, leaf_is_header, record_leaf};
+use super::file::{About, Trust, against_pin, cannot_read, chain, leaf_is_header, record_leaf};
 use crate::app::App;
 use crate::checks::Checks;
 use crate::error::CliError;
 use crate::files;
-use crate::keys::LogKeys;
 use crate::pins::Pin;
 use crate::when::rfc3339;
 
@@ -29,7 +28,7 @@ pub(super) fn verify(
     path: &Path,
     input: impl Read,
     about: About<'_>,
-    keys: &LogKeys,
+    trust: &Trust<'_>,
 ) -> Result<Checks, CliError> {
     let mut bytes = Vec::new();
     input
@@ -50,17 +49,17 @@ pub(super) fn verify(
                 Some(record) => record_leaf(record, &mut checks)?,
                 None => return Err(needs_record(path)),
             };
-            let verified = receipt.verify_inclusion(leaf_hash(&leaf), &keys.verifier());
+            let verified = receipt.verify_inclusion(leaf_hash(&leaf), &trust.verifier);
             let what = format!("record {index}");
-            finish(app, keys, &receipt, verified, ("inclusion of the leaf", &what), &mut checks)?;
+            finish(app, trust, &receipt, verified, ("inclusion of the leaf", &what), &mut checks)?;
             leaf_is_header(&leaf, &mut checks);
         }
         ReceiptProof::Consistency { old, .. } => {
-            let older = older(app, path, about.since, old, keys)?;
-            let verified = receipt.verify_consistency(older.root, &keys.verifier());
+            let older = older(app, path, about.since, old, trust)?;
+            let verified = receipt.verify_consistency(older.root, &trust.verifier);
             let what = format!("checkpoint {old}");
             let check = "continuation of the older checkpoint";
-            finish(app, keys, &receipt, verified, (check, &what), &mut checks)?;
+            finish(app, trust, &receipt, verified, (check, &what), &mut checks)?;
         }
     }
     Ok(checks)
@@ -77,11 +76,13 @@ fn older(
     path: &Path,
     since: Option<&Path>,
     old: TreeSize,
-    keys: &LogKeys,
+    trust: &Trust<'_>,
 ) -> Result<Checkpoint, CliError> {
     let older = match since {
-        Some(since) => Some(files::checkpoint(since, keys)?),
-        None => Pin::of(app.dirs(), keys).read(&keys.verifier())?.map(|pinned| pinned.checkpoint),
+        Some(since) => Some(files::checkpoint(since, &trust.verifier)?),
+        None => {
+            Pin::of(app.dirs(), trust.keys).read(&trust.verifier)?.map(|pinned| pinned.checkpoint)
+        }
     };
     older.filter(|older| older.size == old).ok_or_else(|| {
         CliError::usage(format!("{} starts from checkpoint {old}", path.display()))
@@ -92,7 +93,7 @@ fn older(
 /// Adds what came of the proof `check` about `what`.
 fn finish(
     app: &App,
-    keys: &LogKeys,
+    trust: &Trust<'_>,
     receipt: &CoseReceipt,
     verified: Result<Checkpoint, stele_merkle::ReceiptError>,
     (check, what): (&str, &str),
@@ -110,5 +111,5 @@ fn finish(
     checks
         .ok("receipt signature", format!("{} of {}, {signed}", receipt.algorithm(), receipt.key()));
     checks.ok(check, format!("{what} in checkpoint {} of {}", checkpoint.size, checkpoint.origin));
-    against_pin(app, keys, checkpoint.size.0, &checkpoint.root.to_string(), checks)
+    against_pin(app, trust, checkpoint.size.0, &checkpoint.root.to_string(), checks)
 }

@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::GlobalArgs;
 use crate::commands::{
-    agent, completion, configure, coverage, demo, diff, export, fsck, get, help, history, import,
-    ip, log, reference, state, up, verify, watch, witness,
+    agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
+    import, ip, log, mirror, reference, state, up, verify, watch, witness,
 };
 use crate::topics;
 
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Verify(verify::VerifyArgs),
     /// Check every stored byte of a data directory
     Fsck(fsck::FsckArgs),
+    /// Keep a verified copy of a log and cosign what it holds
+    Mirror(mirror::MirrorArgs),
     /// Start ledger, API and recorder in one process
     Up(up::UpArgs),
     /// Record clusters and deliver to a ledger elsewhere
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     State(state::StateArgs),
     /// Look around in a recorded cluster, with nothing to set up
     Demo(demo::DemoArgs),
+    /// Measure how many records a ledger takes in, checking every answer
+    Bench(bench::BenchArgs),
     /// Show the configuration
     Config(configure::ConfigArgs),
     /// Print a completion script for a shell

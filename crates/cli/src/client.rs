@@ -70,6 +70,12 @@ impl Client {
         Ok(Self { http, base: url, token, keys, following: Arc::default() })
     }
 
+    /// The same client, which believes these keys of the log.
+    #[must_use]
+    pub(crate) fn with_keys(self, keys: LogKeys) -> Self {
+        Self { keys, ..self }
+    }
+
     /// The log's keys; none if it is not pinned.
     pub(crate) const fn keys(&self) -> &LogKeys {
         &self.keys

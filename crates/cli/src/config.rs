@@ -68,6 +68,9 @@ pub(crate) struct UpSettings {
     /// Trust policy with the witnesses to ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) witness_policy: Option<PathBuf>,
+    /// Shortest pause between two checkpoints that witnesses are asked about, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) witness_pause: Option<u32>,
 }
 
 /// The commented default file, as `stele config default` prints it.
@@ -124,6 +127,7 @@ impl Config {
                     self.up.kube_contexts
                 },
                 witness_policy: self.up.witness_policy.or(below.up.witness_policy),
+                witness_pause: self.up.witness_pause.or(below.up.witness_pause),
             },
         }
     }

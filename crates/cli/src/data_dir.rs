@@ -121,7 +121,7 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => {
                 let shown = self.root.display();
                 Err(CliError::failed(format!("{shown} is in use by another process"))
-                    .hint("`stele up` has it open: ask that server instead of using --data"))
+                    .hint("a server has it open: ask that server instead of using --data"))
             }
             Err(TryLockError::Error(error)) => Err(cannot("lock", &path, &error)),
         }

@@ -105,29 +105,36 @@ impl LogView {
     /// # Errors
     /// When it can't be read.
     pub(crate) async fn newest(&self) -> Result<(String, Option<Witnessing>), CliError> {
-        if let Self::Server(client) = self {
-            match client.json::<api::LogInfo>("v1/log", &Query::new()).await {
-                Ok(info) => return Ok((info.checkpoint, info.witnessing)),
-                // Without a token there is only what is public.
-                Err(error) if error.exit() == Exit::Denied => {}
-                Err(error) => return Err(error),
+        match self {
+            Self::Server(client) => {
+                match client.json::<api::LogInfo>("v1/log", &Query::new()).await {
+                    Ok(info) => Ok((info.checkpoint, info.witnessing)),
+                    // Without a token there is only what is public.
+                    Err(error) if error.exit() == Exit::Denied => {
+                        Ok((self.published().await?, None))
+                    }
+                    Err(error) => Err(error),
+                }
             }
+            Self::Directory(dir) => Ok((dir.checkpoint_note()?, None)),
         }
-        Ok((self.checkpoint_note().await?, None))
     }
 
-    /// The published checkpoint, a signed note.
+    /// The published checkpoint, a signed note: with the cosignatures of witnesses, if there are any.
     ///
     /// # Errors
     /// When it can't be read, or none is published yet.
-    pub(crate) async fn checkpoint_note(&self) -> Result<String, CliError> {
+    pub(crate) async fn published(&self) -> Result<String, CliError> {
         match self {
             Self::Server(client) => {
                 let bytes = client.bytes("checkpoint", &Query::new()).await?;
                 String::from_utf8(bytes.to_vec())
                     .map_err(|_| CliError::failed("the server's checkpoint is not UTF-8"))
             }
-            Self::Directory(dir) => dir.checkpoint_note(),
+            Self::Directory(dir) => match dir.reader.cosigned_checkpoint() {
+                Some(checkpoint) => Ok(checkpoint.note.clone()),
+                None => dir.checkpoint_note(),
+            },
         }
     }
 
@@ -303,11 +310,6 @@ impl Directory {
     /// What reads the records.
     pub(crate) const fn reader(&self) -> &Reader {
         &self.reader
-    }
-
-    /// The cosigned checkpoint that lies beside the records, a signed note.
-    pub(crate) fn cosigned_note(&self) -> Option<String> {
-        self.reader.cosigned_checkpoint().map(|checkpoint| checkpoint.note.clone())
     }
 
     fn checkpoint_note(&self) -> Result<String, CliError> {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use stele_ledger::cosigning::Cosigning;
@@ -24,7 +25,7 @@ use crate::data_dir::{DataDir, DirLock};
 use crate::error::CliError;
 use crate::keys::LogKeys;
 use crate::log_view::{ledger_error, store_error};
-use crate::witnesses::Witnesses;
+use crate::witnesses::{ROUND_PAUSE_DEFAULT, Witnesses};
 
 /// An open data directory.
 pub(crate) struct Node {
@@ -32,8 +33,14 @@ pub(crate) struct Node {
     lock: DirLock,
     clock: Arc<dyn Clock>,
     ledger: Ledger,
-    cosigning: Option<Arc<Cosigning>>,
+    cosigning: Option<Following>,
     registry: Registry,
+}
+
+/// A witness policy that is followed.
+struct Following {
+    cosigning: Arc<Cosigning>,
+    pause: Duration,
 }
 
 /// How to serve.
@@ -107,14 +114,19 @@ impl Node {
     }
 
     /// Follows a witness policy: once the API is up, witnesses are asked, and what is served as the
-    /// checkpoint is the newest that meets the policy.
+    /// checkpoint is the newest that meets the policy. They are asked at most once in `pause`.
     ///
     /// # Errors
     /// When the policy is not for this log, or a witness in it can't be asked.
-    pub(crate) fn follow(&mut self, policy: Policy) -> Result<(), CliError> {
+    pub(crate) fn follow(
+        &mut self,
+        policy: Policy,
+        pause: Option<Duration>,
+    ) -> Result<(), CliError> {
         let cosigning = Cosigning::new(&self.ledger, policy)
             .map_err(|e| CliError::usage(format!("witness policy: {e}")))?;
-        self.cosigning = Some(Arc::new(cosigning));
+        let pause = pause.unwrap_or(ROUND_PAUSE_DEFAULT);
+        self.cosigning = Some(Following { cosigning: Arc::new(cosigning), pause });
         Ok(())
     }
 
@@ -138,13 +150,13 @@ impl Node {
                 .hint("it holds nothing that is not in the log: `stele state rebuild --data DIR`")
         })?;
         let append_key = load_or_make_key(&self.dir.append_key()).map_err(CliError::failed)?;
-        let asking = self.cosigning.as_ref().map(|c| Witnesses::start(&self.ledger, c));
-        let witnesses = asking.transpose()?;
+        let start = |f: &Following| Witnesses::start(&self.ledger, &f.cosigning, f.pause);
+        let witnesses = self.cosigning.as_ref().map(start).transpose()?;
         let parts = ServerParts {
             ledger: self.ledger.clone(),
             state,
             clock: self.clock,
-            cosigning: self.cosigning,
+            cosigning: self.cosigning.map(|following| following.cosigning),
             tokens: self.dir.tokens()?,
             append_key: Some(append_key),
             registry: self.registry,

@@ -99,13 +99,15 @@ A trust policy (C2SP tlog-policy) is a text file that says whose word is enough:
   group <name> all|any|<k> <member>...    enough of these, witnesses or earlier groups
   quorum <name>|none                      what a checkpoint must have
 
+Take a quorum of more than half: with fewer, two histories can each find witnesses of their own.
+
   stele witness --data DIR --log log.pub            be a witness for a log
   stele up --witness-policy FILE                    have one's checkpoints cosigned
   stele verify FILE --policy FILE                   ask for the cosignatures
 
 What is acknowledged when. An append is acknowledged when it is durable and under a checkpoint that
 the log has signed. Witnesses are asked after that, about the newest checkpoint, once a second at
-most; nothing waits for them. The newest checkpoint that has the quorum is what /checkpoint serves,
+most (--witness-pause); nothing waits for them. The newest checkpoint that has the quorum is what /checkpoint serves,
 and what proofs and exports carry for the records that it covers; newer records are proven with the
 log's own checkpoint until the next one is cosigned. `stele log info` shows how far that is, and
 which witness does not answer. `stele log append --cosigned` waits for it.";

@@ -25,9 +25,9 @@ use crate::error::CliError;
 /// How long a witness may take to answer.
 const WITNESS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Shortest pause between two checkpoints that witnesses are asked about: public ones do not take a
-/// log that asks all the time.
-const ROUND_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest pause between two checkpoints that witnesses are asked about, unless told otherwise.
+/// Public witnesses do not take a log that asks all the time.
+pub(crate) const ROUND_PAUSE_DEFAULT: Duration = Duration::from_secs(1);
 
 /// How long a round waits for its quorum before witnesses are asked about a newer checkpoint.
 const ROUND_MAX: Duration = Duration::from_secs(30);
@@ -49,11 +49,15 @@ pub(crate) struct Witnesses {
 }
 
 impl Witnesses {
-    /// Begins to ask.
+    /// Begins to ask, with this pause between two rounds.
     ///
     /// # Errors
     /// When a witness has no usable URL.
-    pub(crate) fn start(ledger: &Ledger, cosigning: &Arc<Cosigning>) -> Result<Self, CliError> {
+    pub(crate) fn start(
+        ledger: &Ledger,
+        cosigning: &Arc<Cosigning>,
+        pause: Duration,
+    ) -> Result<Self, CliError> {
         let http = Client::builder()
             .timeout(WITNESS_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -73,7 +77,7 @@ impl Witnesses {
             };
             tasks.spawn(asking.run());
         }
-        tasks.spawn(begin_rounds(ledger.clone(), Arc::clone(cosigning), round));
+        tasks.spawn(begin_rounds(ledger.clone(), Arc::clone(cosigning), pause, round));
         Ok(Self { _tasks: tasks })
     }
 }
@@ -88,7 +92,12 @@ fn submission_url(prefix: &str) -> Result<Url, CliError> {
     }
 }
 
-async fn begin_rounds(ledger: Ledger, cosigning: Arc<Cosigning>, round: watch::Sender<u64>) {
+async fn begin_rounds(
+    ledger: Ledger,
+    cosigning: Arc<Cosigning>,
+    pause: Duration,
+    round: watch::Sender<u64>,
+) {
     let mut sizes = ledger.subscribe();
     let mut published = cosigning.subscribe();
     loop {
@@ -104,7 +113,7 @@ async fn begin_rounds(ledger: Ledger, cosigning: Arc<Cosigning>, round: watch::S
             Ok(Err(error)) => tracing::error!(%error, "no checkpoint to be cosigned"),
             Err(_) => return,
         }
-        sleep(ROUND_PAUSE).await;
+        sleep(pause).await;
         // Without a writer there are no new sizes; what there is stays worth a cosignature.
         if let Ok(Err(_)) = timeout(REFRESH, sizes.changed()).await {
             sleep(REFRESH).await;

@@ -12,10 +12,7 @@
 
 mod ledger;
 mod merkle;
-mod mutate;
 mod record;
-
-pub use mutate::Mutator;
 
 /// A parser under test.
 #[derive(Clone, Copy)]

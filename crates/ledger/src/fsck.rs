@@ -48,7 +48,8 @@ pub struct FsckOptions<'a> {
     pub threads: usize,
     /// File in which the check notes after each pack how far it is. If the file is there already,
     /// the check goes on where that one ended. Its content is believed: keep it where only you can
-    /// write. Removed when a check is through.
+    /// write. Removed when a check is through. Not for use with a mirror: what an earlier run found
+    /// would not be looked for in it.
     pub state: Option<PathBuf>,
     /// A copy of the log, to be asked for what is damaged here. It is not believed.
     pub mirror: Option<&'a dyn Store>,
@@ -96,7 +97,7 @@ pub fn fsck_with(
         // Objects that are gone although they were listed: were they packed meanwhile?
         let now = || store.list(&format!("{PACKS}/"), None).ok();
         if !fsck.moved || tries == MOVED_TRIES || now() == Some(packs) {
-            return Ok(fsck.outcome()?);
+            return fsck.outcome();
         }
     }
 }
@@ -247,8 +248,14 @@ impl<'a> Fsck<'a> {
                 || [PACKS, SEGMENTS].iter().any(|dir| name.number_in(dir).is_some())
         };
         for name in all.iter().filter(|name| !known(name)) {
-            self.walk.problem(name.as_str(), "no ledger writes an object of this name");
+            self.tell_once(name.as_str(), "no ledger writes an object of this name".to_owned());
         }
+    }
+
+    /// A problem that is found again by each run that goes on.
+    fn tell_once(&mut self, object: &str, what: String) -> usize {
+        let told = self.walk.report.problems.iter().position(|problem| problem.object == object);
+        told.unwrap_or_else(|| self.walk.problem(object, what))
     }
 
     fn log_info(&mut self) {
@@ -267,7 +274,7 @@ impl<'a> Fsck<'a> {
                 (info, Previous::LogInfo { digest, proven })
             }
             Err(what) => {
-                let problem = self.walk.problem(name.as_str(), what);
+                let problem = self.tell_once(name.as_str(), what);
                 let Some((info, digest)) = self.log_info_of_mirror(problem) else { return };
                 (info, Previous::Replacement(digest))
             }

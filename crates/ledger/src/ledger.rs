@@ -169,7 +169,8 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let reader = core.reader().clone();
         let verifier = core.verifier().clone();
-        let LedgerCore { mut writer, mut packer, closing, own_source, .. } = core;
+        let mut packer = core.packer();
+        let LedgerCore { mut writer, closing, own_source, .. } = core;
         let sizes = writer.sizes.subscribe();
         let (queue, messages) = mpsc::channel();
         let (pack_now, packing) = mpsc::channel();

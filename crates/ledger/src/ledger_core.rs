@@ -1,4 +1,4 @@
-//! The ledger without threads: whoever holds it decides when it writes, follows others and packs.
+//! The ledger without threads: whoever holds it decides when it writes, follows and packs.
 //!
 //! [`crate::Ledger`] is this with two threads. On its own it is for those who must decide the order
 //! of things themselves, as a simulation does: it never sleeps, takes the time from its clock
@@ -31,10 +31,10 @@ use crate::{AppendError, LedgerError, LogKey, Receipt, SignedCheckpoint};
 #[derive(Debug)]
 pub struct LedgerCore {
     pub(crate) writer: Writer,
-    pub(crate) packer: Packer,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) own_source: SourceId,
     verifier: LogVerifier,
+    pack_records: u64,
     queue: VecDeque<Request>,
 }
 
@@ -131,11 +131,8 @@ impl LedgerCore {
             options.checkpoint_record_pause,
         );
         let closing = Arc::new(AtomicBool::new(false));
-        let nonce = random_bytes();
-        let (records, stop) = (options.pack_records, Arc::clone(&closing));
-        let packer = Packer::new(reader, Arc::clone(&clock), records, stop, nonce);
         let writer = Writer {
-            id: WriterId { epoch: tail.writer_epoch + 1, nonce },
+            id: WriterId { epoch: tail.writer_epoch + 1, nonce: random_bytes() },
             tail,
             clock,
             signer,
@@ -146,13 +143,14 @@ impl LedgerCore {
             },
             sizes: watch::Sender::new(latest.size),
             latest,
-            hint: Hint::default(),
+            hint: Hint::due(),
             closing: Arc::clone(&closing),
             others: Others::default(),
             round: None,
         };
         let own_source = ledger_source_id(key).map_err(bad_seed)?;
-        Ok(Self { writer, packer, closing, own_source, verifier, queue: VecDeque::new() })
+        let pack_records = options.pack_records;
+        Ok(Self { writer, closing, own_source, verifier, pack_records, queue: VecDeque::new() })
     }
 
     /// What reads this ledger.
@@ -199,10 +197,11 @@ impl LedgerCore {
         stepped.map_err(AppendError::Stopped)
     }
 
-    /// Makes the next pack, if the log is long enough and no other process is at it; whether one
-    /// was made.
-    pub fn pack(&mut self) -> bool {
-        self.packer.step()
+    /// What packs this ledger; it may be called while the core is at work.
+    pub fn packer(&self) -> Packer {
+        let (reader, clock) = (self.reader().clone(), Arc::clone(&self.writer.clock));
+        let closing = Arc::clone(&self.closing);
+        Packer::new(reader, clock, self.pack_records, closing, self.writer.id.nonce)
     }
 }
 

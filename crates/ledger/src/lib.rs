@@ -11,6 +11,7 @@
 mod append;
 mod batch;
 mod cache;
+mod cosigner;
 pub mod cosigning;
 mod error;
 pub mod evidence;
@@ -22,6 +23,7 @@ mod key_file;
 mod keys;
 mod ledger;
 mod ledger_core;
+mod mirror;
 mod objects;
 mod own;
 mod pack;
@@ -40,6 +42,7 @@ pub mod witness;
 mod writer;
 
 pub use append::{IndexRun, Receipt};
+pub use cosigner::{Cosigner, CosignerKey};
 pub use error::{AppendError, CoseReceiptError, LedgerError, ReadError};
 pub use fsck::{
     ByteRange, FsckOptions, FsckOutcome, FsckReport, FsckStateError, Problem, Progress,
@@ -53,7 +56,9 @@ pub use ledger::{
     SEGMENT_RECORDS_DEFAULT,
 };
 pub use ledger_core::{Answer, LedgerCore};
+pub use mirror::{Contradiction, Mirror, MirrorError, Synced};
 pub use own::ledger_source_id;
+pub use pack::Packer;
 pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};
 pub use rotation::RecordedRotation;

@@ -33,7 +33,8 @@ const PACK_COMPRESSION: Compression = Compression::Zstd(3);
 /// How long the process that packs asks others to leave packing to it.
 const LEASE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Packer {
+/// Makes packs. One that is dropped while it holds the lease delays others for a while.
+pub struct Packer {
     reader: Reader,
     clock: Arc<dyn Clock>,
     records: u64,
@@ -76,7 +77,7 @@ impl Packer {
 
     /// Makes the next pack, if the log is long enough and no other process is at it; whether one
     /// was made.
-    pub(crate) fn step(&mut self) -> bool {
+    pub fn step(&mut self) -> bool {
         let Some(end) = self.next_end() else { return false };
         let first = self.reader.objects().packed_end();
         if self.is_retired(first) {

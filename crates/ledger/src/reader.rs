@@ -265,6 +265,11 @@ impl Reader {
         result
     }
 
+    /// Whether the record at an index is in a pack by now, whoever has made it.
+    pub(crate) fn is_packed(&self, index: u64) -> bool {
+        index < self.objects().packed_end() || self.look_for_packs(index).is_some()
+    }
+
     /// Takes note of packs that another process has made of segments that are gone; gives the one
     /// that holds `index`. What is read from it is checked against the tree like everything.
     pub(crate) fn look_for_packs(&self, index: u64) -> Option<Arc<Object>> {

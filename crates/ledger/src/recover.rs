@@ -12,7 +12,7 @@ use stele_store::{ObjectName, Store, StoreError};
 
 use crate::format::Digest;
 use crate::info::checkpoint_hint;
-use crate::objects::{Object, PACKS, SEGMENTS, segment_name};
+use crate::objects::{PACKS, SEGMENTS, segment_name};
 use crate::reader::Reader;
 use crate::settle::unsound_pack;
 use crate::tail::Tail;
@@ -60,21 +60,20 @@ fn read_all(reader: Reader, packs: &[ObjectName]) -> Result<Tail, LedgerError> {
     for name in packs.iter().filter(|name| unsound.as_ref() != Some(*name)) {
         tail.add_pack(name)?;
     }
-    let after = tail.next.0.checked_sub(1).map(segment_name);
-    let store = tail.reader.clone();
-    for name in store.store().list(&format!("{SEGMENTS}/"), after.as_ref())? {
-        if name.number_in(SEGMENTS) != Some(tail.next.0) {
-            let what = format!("segment {} is missing before this one", tail.next.0);
-            return Err(ReadError::corrupt(&name, None, what).into());
-        }
-        let (object, start) = Object::load_start(store.store(), &name)?;
-        tail.enter_segment(object, &start)?;
-        // Whoever made it may have died before its name was durable.
-        tail.unflushed = Some(name);
-    }
-    // A list may be behind; what is asked for by name is not.
+    tail.unsound = unsound;
     tail.advance()?;
-    Ok(tail)
+    tail.unsound = None;
+    // What is asked for by name is never behind, as a list may be; but a list shows what is missing.
+    let last = tail.next.0.checked_sub(1).map(segment_name);
+    let after = tail.reader.store().list(&format!("{SEGMENTS}/"), last.as_ref())?;
+    match after.first() {
+        Some(name) if name.number_in(SEGMENTS) != Some(tail.next.0) => {
+            let what = format!("segment {} is missing before this one", tail.next.0);
+            Err(ReadError::corrupt(name, None, what).into())
+        }
+        Some(_) => Ok(tail.advance().map(|()| tail)?),
+        None => Ok(tail),
+    }
 }
 
 fn read_hint(reader: &Reader) -> Option<Bytes> {

@@ -34,6 +34,9 @@ pub(crate) struct Tail {
     pub(crate) last_time: LedgerTime,
     /// The last object that was taken in and that nobody in this process has made durable.
     pub(crate) unflushed: Option<ObjectName>,
+    /// While the ledger is opened: a pack that is passed over, because its segments are all there
+    /// and it is not sound.
+    pub(crate) unsound: Option<ObjectName>,
 }
 
 impl Tail {
@@ -41,7 +44,7 @@ impl Tail {
     pub(crate) fn new(reader: Reader) -> Self {
         let next = reader.objects().unpacked;
         let last_time = LedgerTime::from_unix_ns(i64::MIN);
-        Self { reader, next, writer_epoch: 0, last_time, unflushed: None }
+        Self { reader, next, writer_epoch: 0, last_time, unflushed: None, unsound: None }
     }
 
     /// Takes in everything that the store has after the tail. What was taken in before an error
@@ -72,12 +75,19 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether the log had gone on past segment `number` before it was created.
+    /// Whether the log had gone on past segment `number` before it was created: a pack covers it.
     pub(crate) fn is_overtaken(&self, number: u64) -> Result<bool, ReadError> {
-        self.covering_pack(number).map(|pack| pack.is_some())
+        let mut first = self.reader.objects().packed_end();
+        while let Some(pack) = self.pack_at(first)? {
+            if pack.head.number > number {
+                return Ok(true);
+            }
+            first = pack.head.end();
+        }
+        Ok(false)
     }
 
-    /// The next pack that this process does not know, if it or a later one covers segment
+    /// The next pack that this process does not know, if it or a later one may cover segment
     /// `number`.
     fn covering_pack(&self, number: u64) -> Result<Option<Object>, ReadError> {
         let first = self.reader.objects().packed_end();
@@ -91,6 +101,9 @@ impl Tail {
 
     fn pack_at(&self, first: u64) -> Result<Option<Object>, ReadError> {
         let name = pack_name(first);
+        if self.unsound.as_ref() == Some(&name) {
+            return Ok(None);
+        }
         let store = self.reader.store();
         let Some(size) = absent(store.size(&name).map_err(ReadError::from))? else {
             return Ok(None);
@@ -169,7 +182,7 @@ impl Tail {
     }
 
     /// Adds the next segment, which was loaded by [`Object::load_start`].
-    pub(crate) fn enter_segment(&mut self, object: Object, start: &Bytes) -> Result<(), ReadError> {
+    fn enter_segment(&mut self, object: Object, start: &Bytes) -> Result<(), ReadError> {
         let size = self.reader.tree().size();
         let entered = self.check_segment(&object, size).and_then(|()| {
             for block in 0..object.head.blocks.len() {

@@ -13,13 +13,10 @@
 //! Invariant: no cosignature leaves before its checkpoint is durable as the last one, so of any two
 //! that left, one tree continues the other; also across crashes and between processes.
 
-mod key;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
-use stele_merkle::checkpoint::cosign;
 use stele_merkle::witness::{AddCheckpoint, Refusal};
 use stele_merkle::{
     Checkpoint, EMPTY_ROOT, Hash, Note, SignError, Signature, TreeSize, VerifierKey,
@@ -27,7 +24,7 @@ use stele_merkle::{
 };
 use stele_store::{Clock, ObjectName, Store, StoreError};
 
-pub use self::key::WitnessKey;
+use crate::CosignerKey;
 use crate::info::numbered;
 
 const DIRECTORY: &str = "cosigned";
@@ -98,7 +95,7 @@ pub struct LastCosigned {
 pub struct Witness {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    key: WitnessKey,
+    key: CosignerKey,
     keys: Vec<VerifierKey>,
     /// Trusted keys by origin.
     logs: BTreeMap<String, Vec<VerifierKey>>,
@@ -117,7 +114,7 @@ impl Witness {
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        key: WitnessKey,
+        key: CosignerKey,
         logs: impl IntoIterator<Item = VerifierKey>,
     ) -> Self {
         let mut by_origin: BTreeMap<String, Vec<VerifierKey>> = BTreeMap::new();
@@ -219,8 +216,7 @@ impl Witness {
         let before = last.as_ref().map_or(1, |(_, last)| last.time_s);
         let time_s = self.clock.now().unix_seconds().max(before);
         let text = request.note.text();
-        let sign = |key| cosign(key, text, time_s);
-        let lines = self.key.signing_keys().map(sign).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let lines = self.key.cosign(text, time_s)?;
         let signatures = request.note.signatures().iter().chain(&lines).cloned().collect();
         let note = match Note::new(text.to_owned(), signatures) {
             Ok(note) => note.to_string(),

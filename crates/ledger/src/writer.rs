@@ -95,10 +95,17 @@ impl std::fmt::Debug for Writer {
 }
 
 /// The checkpoint hint and how far it lags.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hint {
     written: Option<Duration>,
     pub(crate) stale: bool,
+}
+
+impl Hint {
+    /// Not written yet.
+    pub(crate) fn due() -> Self {
+        Self { written: None, stale: true }
+    }
 }
 
 /// What is known of other writers.
@@ -240,7 +247,9 @@ impl Writer {
 
     /// Answers a round in which nothing is new.
     fn answer_without_writing(&mut self, round: Round) -> Result<Step, String> {
-        if round.lacks_records() {
+        // What was taken in before a read failed is not signed for: others may have gone on since.
+        let unsigned = self.tail.reader.tree().size() != self.latest.size.0;
+        if unsigned || round.lacks_records() {
             // No write of ours shows that this is the end of the log.
             let number = self.tail.next.0;
             if let Err(error) = self.advance() {
@@ -428,14 +437,15 @@ impl Writer {
             why = match Object::load(store, &object.name) {
                 Ok(stored) if stored.digest == expected.1 => return,
                 Ok(_) => "another header is stored".to_owned(),
-                Err(ReadError::Store(StoreError::NotFound { .. }))
-                    if self.tail.reader.look_for_packs(object.head.first).is_some() =>
-                {
-                    return;
+                Err(ReadError::Store(StoreError::NotFound { .. })) => {
+                    if self.tail.reader.is_packed(object.head.first) {
+                        return;
+                    }
+                    "it is not there".to_owned()
                 }
-                Err(ReadError::Store(error)) if !matches!(error, StoreError::NotFound { .. }) => {
-                    // It says nothing about what is stored.
-                    tracing::error!(%error, object = %object.name, "it cannot be read back now");
+                Err(ReadError::Store(error)) => {
+                    // That says nothing about what is stored.
+                    tracing::warn!(%error, object = %object.name, "it cannot be read back now");
                     return;
                 }
                 Err(error) => error.to_string(),

@@ -11,7 +11,7 @@
 //! hashes is exchanged, and wrong indices and sizes are tried all with all; beyond it, they are
 //! tried where off-by-one and wrong-bit errors lie.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use stele_merkle::{
     EMPTY_ROOT, Hash, LeafIndex, MemoryTree, TreeSize, consistency_proof, inclusion_proof,
@@ -267,6 +267,15 @@ fn consistency() {
                 assert!(!forest.continues(old, other, &proof), "{} in {other}", what());
             }
         }
+    }
+}
+
+#[test]
+fn roots() {
+    let forest = Forest::new();
+    for size in 0..=SIZES {
+        let root = stele_merkle::root(TreeSize(size), &forest.tree);
+        assert_eq!(root, Ok(forest.root(size)), "{size}");
     }
 }
 

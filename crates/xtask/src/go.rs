@@ -59,6 +59,8 @@ pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-
 /// A verifier of notes, a witness and a log, all of other people's code.
 pub const WITNESS: GoModule =
     GoModule { name: "witness", programs: &[("stele-witness-check", ".")] };
+/// Other stores under the load of the benchmark.
+pub const PEERS: GoModule = GoModule { name: "peers", programs: &[("stele-peers", ".")] };
 
 impl GoModule {
     /// For tests: the folder with the programs, or `None` where there is no Go to build them, as
@@ -183,7 +185,7 @@ fn build_program(
         .arg(package)
         .current_dir(module)
         .env("GOTOOLCHAIN", "local")
-        .env("CGO_ENABLED", "0")
+        .env("CGO_ENABLED", if has_c(module)? { "1" } else { "0" })
         .env_remove("GOWORK")
         .stdin(Stdio::null())
         .stdout(output)
@@ -207,6 +209,14 @@ fn build_program(
         return Err(TestbedError::Build { program: program.into(), tail: tail(&log, 30), log });
     }
     fs::rename(&partial, bin.join(program)).map_err(TestbedError::io("name the built program"))
+}
+
+/// Whether the module's go.mod says that parts of it are in C, which takes a C compiler.
+fn has_c(module: &Path) -> Result<bool, TestbedError> {
+    let path = module.join("go.mod");
+    let text =
+        fs::read_to_string(&path).map_err(TestbedError::io(format!("read {}", path.display())))?;
+    Ok(text.lines().any(|line| line.trim() == "// cgo"))
 }
 
 /// Strips symbols, and stamps the version into Kubernetes programs, whose build expects it.

@@ -5,11 +5,13 @@
 //! - [`churn`] and [`exact`]: make a cluster change, and write down what it says it holds.
 //! - [`tidy`]: what the compiler does not check about the repository.
 //! - [`suite`] and [`not_run`]: `cargo xtask test`.
+//! - [`bench`]: the ledger beside other stores.
 //! - [`go`]: programs built from the Go modules under `testbed/`.
 //! - [`faults`]: system calls made to fail under a test.
 //!
 //! Nothing here is part of the product, and no crate depends on it outside of its tests.
 
+pub mod bench;
 pub mod churn;
 pub mod exact;
 pub mod faults;
@@ -19,6 +21,7 @@ pub mod not_run;
 pub mod places;
 mod processes;
 pub mod progress;
+pub mod python;
 pub mod random;
 pub mod recording;
 pub mod suite;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use xtask::bench;
 use xtask::churn::ChurnOptions;
 use xtask::exact::{Sampler, SamplerOptions};
 use xtask::progress::Progress;
@@ -40,6 +41,12 @@ enum Chore {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Simulate several writers on one faulty store, seed by seed.
+    Sim {
+        /// For the simulation: --seeds N --from S, --lying, --trace.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Make the recording that `stele demo` plays, from a test bed under churn.
     RecordDemo {
         /// Where to write it [default: that of the repository].
@@ -61,7 +68,28 @@ enum Chore {
 enum Bench {
     /// Appends to a ledger, beside the raw limit of this machine.
     Append {
-        /// For the benchmark: --rounds N, --dir DIR.
+        /// For the benchmark: --rounds N, --dir DIR, --load NAME, --payload BYTES, --json.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// The same beside other stores, round by round on the same disk.
+    Peers {
+        /// How many rounds; medians are shown.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Where to write [default: the system's folder for temporary files].
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Bytes of a record's payload; may be given several times [default: 256 and 1024].
+        #[arg(long, value_name = "BYTES")]
+        payload: Vec<usize>,
+        /// One JSON object for each row.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Very many small records, a crash, and what it takes to go on.
+    Haul {
+        /// For the benchmark: --records N, --payload BYTES, --dir DIR.
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -138,7 +166,8 @@ fn main() -> ExitCode {
         Chore::RecordDemo { out, seconds } => record_demo(out, seconds),
         Chore::Tidy { write } => tidy(write),
         Chore::Test { testbed_required } => test(SuiteOptions { testbed_required }),
-        Chore::Bench(Bench::Append { args }) => bench("stele-ledger", "append", &args),
+        Chore::Bench(chore) => bench(chore),
+        Chore::Sim { args } => sim(&args),
     };
     match done {
         Ok(code) => code,
@@ -259,14 +288,25 @@ fn test(options: SuiteOptions) -> Result<ExitCode, TestbedError> {
     })
 }
 
-fn bench(package: &str, name: &str, args: &[String]) -> Result<ExitCode, TestbedError> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = std::process::Command::new(cargo)
-        .args(["bench", "--package", package, "--bench", name, "--"])
-        .args(args)
-        .status()
-        .map_err(|source| TestbedError::Io { context: "run cargo bench".into(), source })?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+fn bench(chore: Bench) -> Result<ExitCode, TestbedError> {
+    match chore {
+        Bench::Append { args } => bench::run("append", &args).map(exit_code),
+        Bench::Haul { args } => bench::run("haul", &args).map(exit_code),
+        Bench::Peers { rounds, dir, payload, json } => {
+            let dir = dir.unwrap_or_else(std::env::temp_dir);
+            let payloads = if payload.is_empty() { bench::PAYLOADS.to_vec() } else { payload };
+            bench::peers(&bench::PeersOptions { rounds, dir, payloads, json })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn sim(args: &[String]) -> Result<ExitCode, TestbedError> {
+    bench::cargo(&["run", "--release", "--package", "stele-sim"], args).map(exit_code)
+}
+
+const fn exit_code(ok: bool) -> ExitCode {
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 impl Place {

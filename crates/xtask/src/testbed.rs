@@ -89,6 +89,8 @@ pub struct Testbed {
     running: Vec<Running>,
     progress: Progress,
     on_drop: OnDrop,
+    /// How often a component was started again that had ended by itself.
+    revived: usize,
     /// Receives audit batches for as long as the test bed lives.
     _sink: Option<Sink>,
 }
@@ -146,6 +148,7 @@ impl Testbed {
             state,
             progress: Progress::quiet(),
             on_drop: OnDrop::Leave,
+            revived: 0,
             _sink: None,
         })
     }

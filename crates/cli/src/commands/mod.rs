@@ -1,6 +1,7 @@
 //! The commands, one module each: arguments, and `run`.
 
 pub(crate) mod agent;
+pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod configure;
 pub(crate) mod coverage;
@@ -14,6 +15,7 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod ip;
 pub(crate) mod log;
+pub(crate) mod mirror;
 pub(crate) mod reference;
 pub(crate) mod state;
 pub(crate) mod up;
@@ -48,6 +50,7 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 async fn dispatch(app: &App, command: Command) -> Outcome {
     match command {
         Command::Agent(args) => agent::run(app, &args).await,
+        Command::Bench(args) => bench::run(app, &args).await,
         Command::Completion(args) => completion::run(app, &args),
         Command::Config(args) => configure::run(app, &args),
         Command::Coverage(args) => coverage::run(app, &args).await,
@@ -61,6 +64,7 @@ async fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Import(args) => import::run(app, &args).await,
         Command::Ip(args) => ip::run(app, &args).await,
         Command::Log(args) => log::run(app, &args).await,
+        Command::Mirror(args) => mirror::run(app, &args).await,
         Command::Reference(args) => reference::run(app, &args),
         Command::State(args) => state::run(app, &args).await,
         Command::Up(args) => up::run(app, &args).await,

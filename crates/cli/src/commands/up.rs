@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -44,6 +45,9 @@ pub(crate) struct UpArgs {
     /// Trust policy (C2SP tlog-policy) with the witnesses that are asked to cosign each checkpoint
     #[arg(long, value_name = "FILE")]
     witness_policy: Option<PathBuf>,
+    /// Ask witnesses about a new checkpoint at most once in so many seconds [default: 1]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    witness_pause: Option<u32>,
     /// Name of the context to write to the user's configuration
     #[arg(long, value_name = "NAME", default_value = "default")]
     save_context: String,
@@ -78,7 +82,8 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
     announce_log(app, &dir, &node, created)?;
     if let Some(policy) = policy {
         app.ui.line(&format!("policy   quorum {}", policy.quorum_text()))?;
-        node.follow(policy)?;
+        let pause = args.witness_pause.or(settings.witness_pause);
+        node.follow(policy, pause.map(|s| Duration::from_secs(s.max(1).into())))?;
     }
     let delivery = ToLedger::new(node.ledger().clone());
     let place = |name: &str| dir.source(name);

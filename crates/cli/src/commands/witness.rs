@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
-use stele_ledger::witness::{Witness, WitnessKey};
+use stele_ledger::witness::Witness;
+use stele_ledger::{Cosigner, CosignerKey};
 use stele_merkle::VerifierKey;
 use stele_server::{MeteredStore, WitnessServer};
 use stele_store::{DiskStore, random_bytes};
@@ -133,12 +134,12 @@ impl WitnessDir {
     }
 
     /// The witness's key, and whether it was made now.
-    fn key(&self, name: Option<&str>) -> Result<(WitnessKey, bool), CliError> {
+    fn key(&self, name: Option<&str>) -> Result<(CosignerKey, bool), CliError> {
         let keys = self.root.join("keys");
         let path = keys.join("witness.key");
         let objects = self.states().join("objects");
         if path.is_file() {
-            let key = WitnessKey::load(&path).map_err(CliError::failed)?;
+            let key = CosignerKey::load(Cosigner::Witness, &path).map_err(CliError::failed)?;
             if !objects.is_dir() {
                 return Err(self
                     .half("its states are missing")
@@ -157,7 +158,7 @@ impl WitnessDir {
             ));
         }
         let made = format!("stele-witness/{}", hex::encode(random_bytes::<8>()));
-        let key = WitnessKey::generate(name.unwrap_or(&made))
+        let key = CosignerKey::generate(Cosigner::Witness, name.unwrap_or(&made))
             .map_err(|e| CliError::usage(format!("--name: {e}")))?;
         for dir in [&self.root, &keys] {
             private_dir(dir).map_err(|e| cannot("create", dir, &e))?;

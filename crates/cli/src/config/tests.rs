@@ -17,9 +17,17 @@ fn the_default_file_is_valid_and_names_every_key() {
         .collect();
     let config = Config::parse(&all).unwrap();
     let shown = toml::to_string(&config).unwrap();
-    for key in
-        ["server", "key", "token-file", "namespace", "cluster", "data", "listen", "witness-policy"]
-    {
+    for key in [
+        "server",
+        "key",
+        "token-file",
+        "namespace",
+        "cluster",
+        "data",
+        "listen",
+        "witness-policy",
+        "witness-pause",
+    ] {
         assert!(shown.contains(&format!("{key} = ")), "{key} is missing");
     }
 }

@@ -1,9 +1,11 @@
 //! The program as a person runs it: one test binary, a module for each subject.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod bench;
 mod demo;
 mod first_steps;
 mod key_rotation;
+mod mirror;
 mod receipts;
 mod reference;
 mod support;

@@ -1,9 +1,12 @@
 //! The log read by code that is not ours: a Go program on `golang.org/x/mod/sumdb` verifies
-//! checkpoint, inclusion and consistency over HTTP.
+//! checkpoint, inclusion and consistency over HTTP, from the server and from an export that a plain
+//! file server serves; the Python package `scitt-cose` verifies receipts.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use xtask::go;
+use xtask::{go, not_run, python};
 
 use crate::harness::{Home, recordings};
 
@@ -19,15 +22,123 @@ fn go_sumdb_verifies_checkpoint_inclusion_and_consistency() {
     for recording in ["real-node/watch.jsonl.zst", "pod-churn/watch.jsonl.zst"] {
         home.run(&["import", recordings.join(recording).to_str().unwrap()]).ok();
     }
+    sumdb_checks(&folder, &up.url, &home);
+}
+
+/// The log's Ed25519 key, the only algorithm that sumdb/note and scitt-cose know. It is the first.
+fn ed25519_key(home: &Home) -> String {
     let keys = std::fs::read_to_string(home.data().join("keys/log.pub")).unwrap();
-    // The first key is Ed25519, the only algorithm that sumdb/note knows.
-    let key = keys.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap();
+    keys.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap().to_owned()
+}
+
+fn sumdb_checks(folder: &Path, url: &str, home: &Home) {
     let checked = Command::new(folder.join("stele-sumdb-check"))
-        .args(["-url", &up.url, "-vkey", key, "-samples", SAMPLES, "-sizes", SIZES, "-seed", "1"])
+        .args(["-url", url, "-vkey", &ed25519_key(home), "-samples", SAMPLES, "-sizes", SIZES])
+        .args(["-seed", "1"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success(), "{said}\n{}", String::from_utf8_lossy(&checked.stderr));
     assert!(said.contains("OK"), "{said}");
     eprintln!("{said}");
+}
+
+/// Appends events, a line each.
+fn append(home: &Home, count: u32) {
+    let lines: String = (0..count).map(|n| format!("event {n}\n")).collect();
+    std::fs::write(home.path("lines"), lines).unwrap();
+    home.run(&["log", "append", home.path("lines").to_str().unwrap()]).ok();
+}
+
+/// A file server of Python's, ended when dropped.
+struct FileServer {
+    child: Child,
+    url: String,
+}
+
+impl FileServer {
+    /// Serves a directory; `None`, reported as not run, where there is no Python.
+    fn start(directory: &Path) -> Option<Self> {
+        let mut command = Command::new("python3");
+        command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]);
+        let spawned = command.arg(directory).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(mut child) = spawned else {
+            not_run::report(&"there is no python3");
+            return None;
+        };
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        // Serving HTTP on 127.0.0.1 port 40123 (http://127.0.0.1:40123/) ...
+        let url = said.split(['(', ')']).nth(1).unwrap_or_else(|| panic!("{said:?}")).to_owned();
+        Some(Self { child, url })
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn go_sumdb_verifies_an_export_that_a_plain_file_server_serves() {
+    let Some(folder) = go::SUMDB.for_test().unwrap() else { return };
+    let home = Home::new();
+    let up = home.up(&["--no-record"]);
+    let out = home.path("static");
+    let export = || home.run(&["log", "export", "--out", out.to_str().unwrap()]).ok();
+    append(&home, 700);
+    export();
+    append(&home, 900);
+    export();
+    up.stop();
+    let Some(server) = FileServer::start(&out) else { return };
+    sumdb_checks(&folder, &server.url, &home);
+}
+
+#[test]
+fn scitt_cose_accepts_receipts_and_refuses_altered_ones() {
+    let Some(program) = python::SCITT_COSE.for_test().unwrap() else { return };
+    let home = Home::new();
+    let up = home.up(&["--no-record"]);
+    let at = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    append(&home, 300);
+    home.run(&["log", "export", "--out", &at("static")]).ok();
+    std::fs::copy(home.path("static/checkpoint"), home.path("older")).unwrap();
+    append(&home, 20);
+    home.run(&["log", "export", "--out", &at("static")]).ok();
+    home.run(&["log", "prove", "--since", &at("older"), "--out", &at("growth.cose")]).ok();
+    let verify = |receipt: &str, about: &[&str]| {
+        let script = python::SCITT_COSE.folder().join("verify_receipt.py");
+        let mut command = Command::new(&program);
+        command.arg("-B").arg(script).args([&at(receipt), &ed25519_key(&home)]);
+        let output = command.args(about.iter().map(|name| at(name))).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), said + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (accepted, said) = verify("growth.cose", &["older", "static/checkpoint"]);
+    assert!(accepted && said.contains("is continued by"), "{said}");
+    let (accepted, said) = verify("growth.cose", &["older", "older"]);
+    assert!(!accepted, "{said}");
+    for (index, part) in [("0", 0), ("256", 1), ("310", 2)] {
+        let receipt = format!("{index}.cose");
+        let cose = ["--format", "cose", "--out", &at(&receipt)];
+        home.run(&[&["log", "prove", index][..], &cose].concat()).ok();
+        let leaf = home.command().args(["log", "get", index, "-o", "leaf"]).output().unwrap();
+        std::fs::write(home.path("leaf"), &leaf.stdout).unwrap();
+        let (accepted, said) = verify(&receipt, &["leaf"]);
+        assert!(accepted && said.contains(&format!("index {index} of stele/")), "{said}");
+        let mut bytes = std::fs::read(home.path(&receipt)).unwrap();
+        // In the protected header, in the proof, in the signature.
+        let altered = [40, bytes.len() / 2, bytes.len() - 1][part];
+        bytes[altered] ^= 1;
+        std::fs::write(home.path("altered.cose"), &bytes).unwrap();
+        let (accepted, said) = verify("altered.cose", &["leaf"]);
+        assert!(!accepted, "byte {altered}: {said}");
+        std::fs::write(home.path("leaf"), [&leaf.stdout[..], b"x"].concat()).unwrap();
+        let (accepted, said) = verify(&receipt, &["leaf"]);
+        assert!(!accepted, "{said}");
+    }
+    up.stop();
 }

@@ -31,10 +31,20 @@ pub(crate) struct RecordRef<'a> {
     pub(crate) payload: &'a Bytes,
 }
 
+/// A compressor, set up once for all parts of an object.
+struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl std::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Compressor")
+    }
+}
+
 /// Gathers records into blocks.
 #[derive(Debug)]
 pub(crate) struct ObjectBuilder {
-    compression: Compression,
+    /// None where parts are stored as they are.
+    compressor: Option<Compressor>,
     next: u64,
     headers: Vec<u8>,
     payloads: Parts,
@@ -81,8 +91,13 @@ impl Built {
 
 impl ObjectBuilder {
     pub(crate) fn new(first: u64, compression: Compression) -> Self {
+        // A failing compressor costs space, not safety: parts are stored as they are.
+        let compressor = match compression {
+            Compression::None => None,
+            Compression::Zstd(level) => zstd::bulk::Compressor::new(level).ok().map(Compressor),
+        };
         Self {
-            compression,
+            compressor,
             next: first,
             headers: Vec::new(),
             payloads: Parts::default(),
@@ -143,8 +158,8 @@ impl ObjectBuilder {
         Part { codec: Codec::Raw, stored_len, raw_len: stored_len, digest }
     }
 
-    fn compress(&self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
-        let Compression::Zstd(level) = self.compression else { return None };
+    fn compress(&mut self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
+        let Compressor(compressor) = self.compressor.as_mut()?;
         if raw_len < COMPRESS_FROM_BYTES {
             return None;
         }
@@ -155,8 +170,7 @@ impl ObjectBuilder {
             joined = raw.concat();
             &joined
         };
-        // A failing compressor costs space, not safety: the part is stored as it is.
-        let compressed = zstd::bulk::compress(input, level).ok()?;
+        let compressed = compressor.compress(input).ok()?;
         (compressed.len() + raw_len / 8 <= raw_len).then_some(compressed)
     }
 

@@ -39,7 +39,7 @@ impl Fsck<'_> {
     /// The mirror's `ledger/log-info`, if it can stand for the damaged one.
     pub(super) fn log_info_of_mirror(&mut self, problem: usize) -> Option<(LogInfo, Digest)> {
         let name = info::name();
-        let bytes = self.from_mirror(&name, problem)?;
+        let bytes = self.ask_mirror(&name, problem)?;
         match LogInfo::check(&bytes, &self.walk.verifier) {
             Ok(info) => {
                 let digest = digest_of(&[&bytes]);
@@ -113,7 +113,7 @@ impl Fsck<'_> {
 
     /// The mirror's object of this name, if it is sound by itself.
     fn candidate(&mut self, name: &ObjectName, problems: &[usize]) -> Option<(Examined, Digest)> {
-        let bytes = self.from_mirror(name, *problems.first()?)?;
+        let bytes = self.ask_mirror(name, *problems.first()?)?;
         let candidate = examine_bytes(name, &bytes);
         let fault = match &candidate.content {
             Err(unreadable) => Some(unreadable.what.clone()),
@@ -128,7 +128,7 @@ impl Fsck<'_> {
         }
     }
 
-    fn from_mirror(&mut self, name: &ObjectName, problem: usize) -> Option<Bytes> {
+    fn ask_mirror(&mut self, name: &ObjectName, problem: usize) -> Option<Bytes> {
         match self.options.mirror?.read(name) {
             Ok(bytes) => Some(bytes),
             Err(StoreError::NotFound { .. }) => {
@@ -221,6 +221,11 @@ impl Fsck<'_> {
     /// problem with the checkpoint beside the log, if there is one.
     pub(super) fn judge(&mut self, mirrored: Option<Bytes>, hint: Option<usize>) {
         let holds = mirrored.as_ref().map(|note| self.walk.checkpoint(note));
+        if let Some(Err(what)) = &holds {
+            // Signed by the log's key, and of another history than the one that is here.
+            let object = format!("the mirror's hints/{}", checkpoint_hint());
+            self.walk.problem(&object, what.clone());
+        }
         if let (Some(problem), Some(note)) = (hint, mirrored) {
             if matches!(holds, Some(Ok(()))) && self.walk.tree.is_some() {
                 let (name, digest) = (checkpoint_hint(), digest_of(&[&note]));

@@ -18,7 +18,7 @@ use super::streams::{Place, Stream, StreamChecks};
 use crate::format::{Digest, Head};
 use crate::info::{self, LogInfo};
 use crate::objects::{pack_name, segment_name};
-use crate::rotation;
+use crate::rotation::{self, RecordedRotation};
 use crate::tree::{Lookup, TILE_LEAVES, TILE_LEVELS, Tile, Tree};
 
 /// Packs whose leaves are kept, so that a recorded checkpoint can be compared: the ledger records
@@ -286,21 +286,25 @@ impl Walk {
         if head.number == 0 {
             self.link(name, head.previous);
         }
-        let mut leaves = Vec::with_capacity(content.records.len());
         for (seen, index) in content.records.iter().zip(head.first..) {
-            leaves.push(seen.as_ref().map(|seen| seen.leaf));
             self.record(name, index, seen.as_ref());
         }
-        self.leaves.push_back((head.first, leaves));
-        if self.leaves.len() > LEAVES_OF_PACKS {
-            self.leaves.pop_front();
-        }
+        self.keep_leaves(content);
         self.tiles(name, content);
         self.pack_records = head.count;
         self.packs_end = Some(head.end());
         self.next_segment = Some(head.number);
         self.previous = Previous::Segment(head.previous);
         self.end_of_object(name, content);
+    }
+
+    /// Keeps the leaves of a pack, so that roots inside of it can be computed.
+    pub(crate) fn keep_leaves(&mut self, content: &Content) {
+        let leaves = content.records.iter().map(|seen| seen.as_ref().map(|seen| seen.leaf));
+        self.leaves.push_back((content.head.first, leaves.collect()));
+        if self.leaves.len() > LEAVES_OF_PACKS {
+            self.leaves.pop_front();
+        }
     }
 
     fn tiles(&mut self, name: &ObjectName, content: &Content) {
@@ -532,6 +536,13 @@ impl Walk {
         self.own_source = Some(hex::encode(rotation.next_source));
         self.rotations.push(SeenRotation { index, rotation, statement: note.clone() });
         Ok(())
+    }
+
+    /// Takes over a rotation in a pack that was walked before.
+    pub(crate) fn take_rotation(&mut self, recorded: &RecordedRotation) -> Result<(), String> {
+        let record = &recorded.record;
+        let statement = record.payload.clone().unwrap_or_default();
+        self.rotate(record.index, &Place::of(&record.header), &statement)
     }
 
     /// From here on the keys that the caller knows, through time. They must be among the ones that

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use stele_ledger::Ledger;
 use stele_ledger::cosigning::{Cosigning, CosigningError, Endpoint, Step};
 use stele_ledger::evidence;
-use stele_ledger::witness::{Decision, Witness, WitnessKey};
+use stele_ledger::witness::{Decision, Witness};
+use stele_ledger::{Cosigner, CosignerKey};
 use stele_merkle::witness::{Answer, encode_cosignatures, encode_size};
 use stele_merkle::{LeafIndex, Note, Policy, TreeSize};
 use stele_store::{MemoryStore, Store};
@@ -15,8 +16,14 @@ use crate::common::{Source, clock, create, key, open};
 
 const PACK: u64 = 512;
 
-fn witness_key(seed: u8) -> WitnessKey {
-    WitnessKey::from_seeds(&format!("w{seed}.example"), [seed; 32], [seed + 100; 32]).unwrap()
+fn witness_key(seed: u8) -> CosignerKey {
+    CosignerKey::from_seeds(
+        Cosigner::Witness,
+        &format!("w{seed}.example"),
+        [seed; 32],
+        [seed + 100; 32],
+    )
+    .unwrap()
 }
 
 fn witness(seed: u8) -> Witness {

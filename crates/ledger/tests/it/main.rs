@@ -12,6 +12,7 @@ mod faults;
 mod image;
 mod kill;
 mod load;
+mod mirror;
 mod model;
 mod python;
 mod random_flips;

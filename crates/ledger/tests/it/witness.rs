@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use stele_ledger::witness::{Decision, Witness, WitnessError, WitnessKey};
+use stele_ledger::witness::{Decision, Witness, WitnessError};
+use stele_ledger::{Cosigner, CosignerKey};
 use stele_merkle::checkpoint::{Checkpoint, LogSigner};
 use stele_merkle::witness::{AddCheckpoint, Refusal};
 use stele_merkle::{
@@ -63,8 +64,8 @@ impl Log {
     }
 }
 
-fn key() -> WitnessKey {
-    WitnessKey::from_seeds("witness.example/w1", [3; 32], [4; 32]).unwrap()
+fn key() -> CosignerKey {
+    CosignerKey::from_seeds(Cosigner::Witness, "witness.example/w1", [3; 32], [4; 32]).unwrap()
 }
 
 fn at(seconds: i64) -> Arc<ManualClock> {
@@ -162,7 +163,7 @@ fn any_trusted_key_is_enough_and_no_wrong_line_is_taken() {
     let (log, store) = (Log::new(), memory());
     let [plain, timed]: [VerifierKey; 2] = log.signer.verifier_keys().try_into().unwrap();
     let only = |key: &VerifierKey| Witness::new(memory(), at(1), key_clone(), [key.clone()]);
-    fn key_clone() -> WitnessKey {
+    fn key_clone() -> CosignerKey {
         key()
     }
     let both = log.request(0, 0, 3);
@@ -380,8 +381,10 @@ fn of_many_requests_at_once_no_two_answers_contradict_each_other() {
     }
 }
 
-type Create<'a> = dyn Fn() -> Result<Put, StoreError> + 'a;
-type Hook = dyn Fn(usize, &Create<'_>) -> Result<Put, StoreError> + Send + Sync;
+/// The create that a store was asked for.
+type Create<'a> = &'a dyn Fn() -> Result<Put, StoreError>;
+/// What a test does with the n-th create.
+type Hook = dyn Fn(usize, Create<'_>) -> Result<Put, StoreError> + Send + Sync;
 
 /// A store that does something around the creates that a test has an eye on.
 struct HookedStore {
@@ -393,7 +396,7 @@ struct HookedStore {
 impl HookedStore {
     fn shared(
         inner: &Arc<dyn Store>,
-        hook: impl Fn(usize, &Create<'_>) -> Result<Put, StoreError> + Send + Sync + 'static,
+        hook: impl Fn(usize, Create<'_>) -> Result<Put, StoreError> + Send + Sync + 'static,
     ) -> Arc<dyn Store> {
         let (inner, puts) = (Arc::clone(inner), AtomicUsize::new(0));
         Arc::new(Self { inner, puts, hook: Box::new(hook) })

@@ -62,6 +62,8 @@ fn the_bytes_are_fixed() {
     assert_eq!(bytes[0], RECEIPT_FIRST_BYTE);
     let bytes = receipt(Algorithm::Ed25519, consistency(7)).encode();
     assert_eq!(hex::encode(&bytes), hex::encode(vector(CONSISTENCY_VECTOR)));
+    let page = include_str!("../../../../docs/formats/receipt.md");
+    assert!(page.contains(INCLUSION_VECTOR) && page.contains(CONSISTENCY_VECTOR));
 }
 
 #[test]

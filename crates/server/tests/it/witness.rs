@@ -8,7 +8,8 @@ use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use stele_ledger::LogKey;
 use stele_ledger::cosigning::{Cosigning, Step};
-use stele_ledger::witness::{Decision, Witness, WitnessKey};
+use stele_ledger::witness::{Decision, Witness};
+use stele_ledger::{Cosigner, CosignerKey};
 use stele_merkle::witness::{ADD_CHECKPOINT_BYTES_MAX, AddCheckpoint, Answer};
 use stele_merkle::{
     Checkpoint, LogVerifier, MemoryTree, Note, Policy, TlogProof, TreeSize, VerifierKey, leaf_hash,
@@ -32,7 +33,7 @@ struct TestWitness {
 impl TestWitness {
     async fn start(logs: Vec<VerifierKey>) -> Self {
         let clock = Arc::new(SystemClock::new());
-        let key = WitnessKey::generate("witness.example").unwrap();
+        let key = CosignerKey::generate(Cosigner::Witness, "witness.example").unwrap();
         let keys = key.verifier_keys();
         let store = Arc::new(MemoryStore::new());
         let witness = Arc::new(Witness::new(store, clock.clone(), key, logs));
@@ -132,7 +133,7 @@ async fn the_protocol_is_spoken_as_specified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_with_a_policy_serves_what_meets_it() {
     let server = TestServer::start_with_policy(|ledger| {
-        let key = WitnessKey::from_seeds("w.example", [5; 32], [6; 32]).unwrap();
+        let key = CosignerKey::from_seeds(Cosigner::Witness, "w.example", [5; 32], [6; 32]).unwrap();
         let [ed25519, ml_dsa]: [_; 2] = key.verifier_keys().try_into().unwrap();
         let text = format!(
             "witness a {ed25519} http://a/\nwitness b {ml_dsa} http://b/\ngroup all all a b\nquorum all\n"
@@ -152,7 +153,7 @@ async fn a_ledger_with_a_policy_serves_what_meets_it() {
     assert_eq!(info["witnessing"]["cosignedSize"], serde_json::Value::Null);
 
     let keys = server.ledger.verifier().keys().to_vec();
-    let key = WitnessKey::from_seeds("w.example", [5; 32], [6; 32]).unwrap();
+    let key = CosignerKey::from_seeds(Cosigner::Witness, "w.example", [5; 32], [6; 32]).unwrap();
     let clock = Arc::new(SystemClock::new());
     let witness = Witness::new(Arc::new(MemoryStore::new()), clock, key, keys);
     let size = cosigning.begin(&server.ledger).unwrap();

@@ -19,6 +19,12 @@ use crate::{go, places};
 /// Name of the process that receives audit batches for a detached test bed.
 const SINK: &str = "audit-sink";
 
+/// What ends by itself when the API server has been away, and is started again: on a real node its
+/// kubelet does that. The scheduler does so when a pod of a name it knows turns up on another node.
+const ENDS_BY_ITSELF: [&str; 2] = [CONTROLLER_MANAGER, SCHEDULER];
+/// How often that happens at most; more often, something else is wrong.
+const REVIVED_MAX: usize = 10;
+
 /// How long etcd may take until it listens.
 const ETCD_SECONDS_MAX: u64 = 20;
 
@@ -103,7 +109,7 @@ fn prepare(
     state.save(&dir)?;
     // A detached one is left running once it is up; a start that fails leaves nothing running.
     let on_drop = if options.dir.is_none() { OnDrop::Remove } else { OnDrop::Stop };
-    Ok(Testbed { dir, state, running: Vec::new(), progress, on_drop, _sink: thread })
+    Ok(Testbed { dir, state, running: Vec::new(), progress, on_drop, revived: 0, _sink: thread })
 }
 
 type Receiver = (Option<Sink>, Option<Component>, Option<String>);
@@ -182,7 +188,8 @@ impl Testbed {
         })
     }
 
-    /// Asks `ready` until it says yes; fails as soon as a component has ended.
+    /// Asks `ready` until it says yes; fails as soon as a component has ended that nobody starts
+    /// again.
     pub(super) fn wait(
         &mut self,
         what: &str,
@@ -196,7 +203,13 @@ impl Testbed {
                 Err(last) => last,
             };
             if let Some(dead) = self.running.iter_mut().find_map(|r| (!r.is_alive()).then_some(r)) {
-                return Err(dead.component.failed(&format!("ended while waiting for {what}")));
+                let name = dead.component.name.clone();
+                if !ENDS_BY_ITSELF.contains(&name.as_str()) || self.revived >= REVIVED_MAX {
+                    return Err(dead.component.failed(&format!("ended while waiting for {what}")));
+                }
+                self.revived += 1;
+                self.progress.important(&format!("{name} has ended"));
+                self.start_component(&name)?;
             }
             if clock.elapsed() > Duration::from_secs(seconds) {
                 return Err(TestbedError::Timeout { what: what.into(), seconds, last });

@@ -9,7 +9,7 @@ use crate::testbed::TestbedError;
 
 /// The level of each crate; the table in ARCHITECTURE.md. `None`: chores, which may know everything
 /// and which only tests may know.
-const LEVELS: [(&str, Option<u8>); 11] = [
+const LEVELS: [(&str, Option<u8>); 12] = [
     ("stele-merkle", Some(0)),
     ("stele-record", Some(0)),
     ("stele-store", Some(0)),
@@ -20,6 +20,7 @@ const LEVELS: [(&str, Option<u8>); 11] = [
     ("stele-server", Some(3)),
     ("stele-cli", Some(4)),
     ("stele-fuzz-targets", None),
+    ("stele-sim", None),
     ("xtask", None),
 ];
 

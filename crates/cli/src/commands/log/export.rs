@@ -51,7 +51,7 @@ const TILES: &str = "tile";
 
 pub(super) async fn run(app: &App, args: &ExportArgs) -> Outcome {
     let view = args.place.view(app)?;
-    let note = view.checkpoint_note().await?;
+    let note = view.published().await?;
     let opened = view.open_checkpoint(&note).await?;
     let now = opened.signed.checkpoint;
     let mut target = Target::open(&args.out)?;

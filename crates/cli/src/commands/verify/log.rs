@@ -34,8 +34,7 @@ pub(super) async fn server(
     let mut checks = Checks::of(subject.trim_end_matches('/'));
     let Some(opened) = signatures(&view, &note, &mut checks).await? else { return Ok(checks) };
     if let Some(policy) = policy {
-        let published = view.checkpoint_note().await?;
-        cosigned(&view, policy, &published, &opened, &mut checks).await?;
+        cosigned(&view, policy, &opened, &mut checks).await?;
     }
     if pin {
         consistency(app, &view, &opened, &note, &mut checks).await?;
@@ -66,12 +65,11 @@ pub(crate) async fn directory(
         Err(error) => return Err(error),
     };
     let reader = directory.reader().clone();
-    let beside = directory.cosigned_note();
     let view = LogView::Directory(directory);
-    let note = view.checkpoint_note().await?;
+    let (note, _) = view.newest().await?;
     let Some(opened) = signatures(&view, &note, &mut checks).await? else { return Ok(checks) };
     if let Some(policy) = policy {
-        cosigned(&view, policy, beside.as_ref().unwrap_or(&note), &opened, &mut checks).await?;
+        cosigned(&view, policy, &opened, &mut checks).await?;
     }
     root(&reader, &opened.signed.checkpoint, &mut checks);
     records(app, &reader, &mut checks).await?;
@@ -107,22 +105,22 @@ async fn signatures(
     Ok(Some(opened))
 }
 
-/// Checks that a published checkpoint meets the policy, and that the newest one continues it.
+/// Checks that the published checkpoint meets the policy, and that the newest one continues it.
 async fn cosigned(
     view: &LogView,
     policy: &Policy,
-    published: &str,
     newest: &Opened,
     checks: &mut Checks,
 ) -> Result<(), CliError> {
     const WHAT: &str = "consistent with the cosigned checkpoint";
-    let mut log = view.verifier_for(&newest.keys, published).await?;
+    let published = view.published().await?;
+    let mut log = view.verifier_for(&newest.keys, &published).await?;
     let logs = policy.logs();
     if !logs.is_empty() && !logs.iter().any(|listed| log.knows(&listed.key)) {
         // It may list a key that was replaced before the pinned one.
         log = view.history(&newest.keys).await?;
     }
-    policies::check(policy, &log, published, checks);
+    policies::check(policy, &log, &published, checks);
     let old = match log.open(published.as_bytes()) {
         Ok(old) => Pinned { checkpoint: old, at_ns: None },
         Err(error) => {

@@ -1,5 +1,7 @@
 //! Mutations of inputs, the same for the same seed: what a fuzzer does without watching coverage.
 
+use xtask::random::Random;
+
 /// Bytes that stand at the edges of encodings: CBOR heads, lengths, separators of text formats.
 const EDGES: [u8; 20] = [
     0x00, 0x01, 0x17, 0x18, 0x19, 0x1b, 0x40, 0x58, 0x5f, 0x7f, 0x80, 0x9f, 0xd2, 0xf6, 0xff,
@@ -8,32 +10,21 @@ const EDGES: [u8; 20] = [
 
 /// Makes inputs out of others.
 #[derive(Debug, Clone)]
-pub struct Mutator(u64);
+pub(crate) struct Mutator(Random);
 
 impl Mutator {
     /// A sequence of mutations that depends on nothing but the seed.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// SplitMix64.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Random::new(seed))
     }
 
     /// A number below `end`; 0 if there is none.
-    pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0.below(end as u64) as usize
     }
 
     /// `input` with one to four changes, some of them parts of `other`.
-    #[must_use]
-    pub fn mutate(&mut self, input: &[u8], other: &[u8]) -> Vec<u8> {
+    pub(crate) fn mutate(&mut self, input: &[u8], other: &[u8]) -> Vec<u8> {
         let mut bytes = input.to_vec();
         for _ in 0..=self.below(4) {
             self.change(&mut bytes, other);

@@ -3,9 +3,13 @@
 //!
 //! `STELE_FUZZ_SEED` and `STELE_FUZZ_ITERATIONS` choose other mutations, and more.
 
+mod mutate;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use stele_fuzz_targets::{Mutator, TARGETS, Target, target};
+use stele_fuzz_targets::{TARGETS, Target, target};
+
+use crate::mutate::Mutator;
 
 /// Mutations of each target.
 const ITERATIONS: u64 = 2_000;
@@ -71,7 +75,7 @@ fn no_target_fails_on_nothing_and_on_every_byte() {
 
 #[test]
 fn every_target_has_its_binary_and_its_name_once() {
-    let manifest = include_str!("../../../fuzz/Cargo.toml");
+    let manifest = include_str!("../../../../fuzz/Cargo.toml");
     for (number, one) in TARGETS.iter().enumerate() {
         assert!(manifest.contains(&format!("name = \"{}\"\n", one.name)), "{one:?}");
         assert!(TARGETS[..number].iter().all(|other| other.name != one.name), "{one:?}");

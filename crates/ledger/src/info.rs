@@ -76,6 +76,12 @@ impl LogInfo {
         Ok(info)
     }
 
+    /// Whether the verifier's keys are the ones with which the log began.
+    pub(crate) fn begins_with(&self, verifier: &LogVerifier) -> bool {
+        let known = verifier.keys();
+        self.keys.iter().all(|key| known.iter().any(|known| known.to_string() == *key))
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         let info: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if info.format != FORMAT {

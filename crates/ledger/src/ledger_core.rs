@@ -33,8 +33,8 @@ pub struct LedgerCore {
     pub(crate) writer: Writer,
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) own_source: SourceId,
-    pack_records: u64,
     verifier: LogVerifier,
+    pack_records: u64,
     queue: VecDeque<Request>,
 }
 
@@ -150,8 +150,7 @@ impl LedgerCore {
         };
         let own_source = ledger_source_id(key).map_err(bad_seed)?;
         let pack_records = options.pack_records;
-        let queue = VecDeque::new();
-        Ok(Self { writer, closing, own_source, pack_records, verifier, queue })
+        Ok(Self { writer, closing, own_source, verifier, pack_records, queue: VecDeque::new() })
     }
 
     /// What reads this ledger.

@@ -25,7 +25,7 @@ use crate::fsck::{Content, Previous, Problem, Walk, examine};
 use crate::info::{self, LogInfo, checkpoint_hint, fixed};
 use crate::objects::{Object, PACKS, SEGMENTS};
 use crate::streams::StreamId;
-use crate::{CosignerKey, ReadError};
+use crate::{CosignerKey, Ledger, LedgerError, ReadError};
 
 /// Why a mirror did not take in what its source shows.
 #[derive(Debug, thiserror::Error)]
@@ -170,6 +170,7 @@ impl Mirror {
         for name in mirror.list(PACKS)? {
             mirror.own_pack(&name)?;
         }
+        mirror.own_rotations()?;
         mirror.rebuild_tail()?;
         mirror.own_checkpoints()?;
         Ok(mirror)
@@ -183,6 +184,9 @@ impl Mirror {
     /// Which log this is, by the bytes of its `ledger/log-info`.
     fn begin(&mut self, bytes: &Bytes) -> Result<(), String> {
         let info = LogInfo::check(bytes, &self.verifier)?;
+        if !info.begins_with(&self.verifier) {
+            return Err("the log began with other keys than the ones given".to_owned());
+        }
         let digest = digest_of(&[bytes]);
         for walk in [&mut self.packs, &mut self.tail] {
             walk.previous = Previous::LogInfo { digest, proven: true };
@@ -212,6 +216,24 @@ impl Mirror {
         }
         self.packs.trust_pack(name, head);
         Self::sound(&self.packs).map_err(MirrorError::Own)
+    }
+
+    /// Follows the log's keys through the rotations in own packs.
+    fn own_rotations(&mut self) -> Result<(), MirrorError> {
+        if self.packs.next_index == 0 {
+            return Ok(());
+        }
+        let rotations = Ledger::open_read_only(Arc::clone(&self.store), &self.verifier)
+            .and_then(|reader| reader.rotations());
+        let rotations = rotations.map_err(|error| match error {
+            LedgerError::Store(error) => MirrorError::Store(error),
+            other => MirrorError::Own(other.to_string()),
+        })?;
+        let packed = self.packs.next_index;
+        for recorded in rotations.iter().filter(|recorded| recorded.record.index.0 < packed) {
+            self.packs.take_rotation(recorded).map_err(MirrorError::Own)?;
+        }
+        Ok(())
     }
 
     /// Joins the own segments to the packs anew; those that packs hold are retired.
@@ -249,7 +271,7 @@ impl Mirror {
     fn own_checkpoints(&mut self) -> Result<(), MirrorError> {
         for hint in [checkpoint_hint(), pending_hint()] {
             let note = self.store.read_hint(&hint).map_err(MirrorError::Store)?;
-            let opened = note.as_ref().and_then(|note| self.verifier.open(note).ok());
+            let opened = note.as_ref().and_then(|note| self.tail.keys.open(note).ok());
             let (Some(checkpoint), Some(note)) = (opened, note) else { continue };
             let note = String::from_utf8_lossy(&note).into_owned();
             if hint == pending_hint() && checkpoint.size.0 > self.tail.next_index {

@@ -18,7 +18,7 @@ use super::streams::{Place, Stream, StreamChecks};
 use crate::format::{Digest, Head};
 use crate::info::{self, LogInfo};
 use crate::objects::{pack_name, segment_name};
-use crate::rotation;
+use crate::rotation::{self, RecordedRotation};
 use crate::tree::{Lookup, TILE_LEAVES, TILE_LEVELS, Tile, Tree};
 
 /// Packs whose leaves are kept, so that a recorded checkpoint can be compared: the ledger records
@@ -536,6 +536,13 @@ impl Walk {
         self.own_source = Some(hex::encode(rotation.next_source));
         self.rotations.push(SeenRotation { index, rotation, statement: note.clone() });
         Ok(())
+    }
+
+    /// Takes over a rotation in a pack that was walked before.
+    pub(crate) fn take_rotation(&mut self, recorded: &RecordedRotation) -> Result<(), String> {
+        let record = &recorded.record;
+        let statement = record.payload.clone().unwrap_or_default();
+        self.rotate(record.index, &Place::of(&record.header), &statement)
     }
 
     /// From here on the keys that the caller knows, through time. They must be among the ones that

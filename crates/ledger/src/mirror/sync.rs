@@ -65,7 +65,7 @@ impl Mirror {
         // In this order: what the source does meanwhile only adds to what was seen.
         let note = source.read_hint(&checkpoint_hint()).map_err(MirrorError::Read)?;
         let note = note.ok_or(MirrorError::Nothing)?;
-        let seen = self.verifier.open(&note)?;
+        let seen = self.believe(source, &note)?;
         let note = String::from_utf8_lossy(&note).into_owned();
         let segments = list(&**source, SEGMENTS)?;
         let packs = list(&**source, PACKS)?;
@@ -106,6 +106,16 @@ impl Mirror {
         }
         let cosigned = Some(self.cosign(seen, note)?);
         Ok(Synced { records, objects, cosigned, ..self.unchanged() })
+    }
+
+    /// The source's checkpoint, by the keys that are known, or those to which the source's own records
+    /// lead from them; these are followed again as they are taken in.
+    fn believe(&self, source: &Arc<dyn Store>, note: &[u8]) -> Result<Checkpoint, MirrorError> {
+        self.tail.keys.open(note).or_else(|error| {
+            let following = Ledger::open_read_only(Arc::clone(source), &self.verifier)
+                .and_then(|reader| reader.following(&self.verifier));
+            following.ok().and_then(|keys| keys.open(note).ok()).ok_or(MirrorError::from(error))
+        })
     }
 
     fn unchanged(&self) -> Synced {

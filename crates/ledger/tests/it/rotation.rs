@@ -8,8 +8,8 @@ use serde_json::Value;
 use stele_ledger::cosigning::Cosigning;
 use stele_ledger::evidence::{self, Report, follow};
 use stele_ledger::{
-    AppendError, FsckOptions, Ledger, LedgerError, LedgerOptions, LogKey, Progress, Remedy, fsck,
-    fsck_with,
+    AppendError, Cosigner, CosignerKey, FsckOptions, Ledger, LedgerError, LedgerOptions, LogKey,
+    Mirror, Progress, Remedy, fsck, fsck_with,
 };
 use stele_merkle::{Checkpoint, LeafIndex, LogVerifier, Policy, TreeSize};
 use stele_record::{Kind, Seq};
@@ -375,5 +375,43 @@ fn a_witness_policy_that_lists_a_replaced_key_is_still_this_logs() {
         let policy = format!("log {}\nquorum none\n", pin(listed).keys()[0]);
         let policy = Policy::parse(policy.as_bytes()).unwrap();
         assert_eq!(Cosigning::new(&ledger, policy).is_ok(), ours, "key {listed}");
+    }
+}
+
+#[test]
+fn a_mirror_follows_the_keys_and_knows_them_when_it_is_opened_again() {
+    let own: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mirror = |seed: u8| {
+        let name = "mirror.example.org/rotated";
+        let cosigner = CosignerKey::from_seeds(Cosigner::Mirror, name, [7; 32], [8; 32]).unwrap();
+        Mirror::open(Arc::clone(&own), pin(seed), cosigner, clock())
+    };
+    let (source, _) = rotated(LOG, 1, 1);
+    // With a later key alone it cannot tell whose log it begins with.
+    mirror(2).unwrap().sync(&source).unwrap_err();
+    mirror(9).unwrap().sync(&source).unwrap_err();
+    mirror(1).unwrap().sync(&source).unwrap();
+    let mut open_all_the_time = mirror(1).unwrap();
+    let mut number = 2;
+    for seed in [20, 21] {
+        rotate(&source, &key(number), &key(number + 1)).unwrap();
+        number += 1;
+        let ledger = open(&source, &key(number)).unwrap();
+        ledger.append_blocking(Source::new(seed, 1).events(200, 30)).unwrap();
+        wait_for_packs(&*source, usize::try_from(ledger.size().0 / 256).unwrap());
+        ledger.close();
+        let synced = open_all_the_time.sync(&source).unwrap();
+        assert_eq!(synced.size, ledger.size());
+    }
+    let mut again = mirror(1).unwrap();
+    assert_eq!(again.size(), open_all_the_time.size());
+    assert!(own.list("packs/", None).unwrap().len() > 1);
+    assert_eq!(again.sync(&source).unwrap().records, 0);
+    let ledger = open(&source, &key(number)).unwrap();
+    ledger.append_blocking(Source::new(22, 1).events(3, 30)).unwrap();
+    ledger.close();
+    assert!(again.sync(&source).unwrap().records > 0);
+    for known in 1..=4 {
+        assert_eq!(fsck(&*own, &pin(known), &mut |_| {}).problems, [], "pinned {known}");
     }
 }

@@ -79,15 +79,18 @@ fn append_to(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Looks at the pack by another name of the directory, which is not watched: how often it is looked
-/// at differs from run to run.
+/// Waits until the first segment is gone, which is after all flushes of the pack: what goes wrong in
+/// one of them is known before anything else is appended. Looks by another name of the directory,
+/// which is not watched: how often it is looked at differs from run to run.
 fn wait_for_pack(directory: &Path, clock: &SystemClock) {
     let alias = directory.with_extension("alias");
     let _ = std::os::unix::fs::symlink(directory, &alias);
     let now = clock.monotonic();
     let end = now + PACK_WAIT.max(now * PACK_WAIT_FACTOR);
     while clock.monotonic() < end {
-        if fs::exists(alias.join("data/log/objects/packs/00000000000000000000")).unwrap_or(true) {
+        if !fs::exists(alias.join("data/log/objects/segments/00000000000000000000"))
+            .unwrap_or(false)
+        {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));

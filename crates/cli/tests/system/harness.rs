@@ -144,9 +144,27 @@ pub(crate) struct Client {
     token: String,
 }
 
+/// How often a request is made again that was told to come again.
+const COME_AGAIN_MAX: usize = 60;
+
 impl Client {
+    /// Comes again when it is told to: views may lag behind on a busy machine.
     pub(crate) async fn get(&self, path: &str) -> reqwest::Result<reqwest::Response> {
-        self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await
+        let mut tries = 0;
+        loop {
+            let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+            let response = request.send().await?;
+            let after = response.headers().get("retry-after").and_then(|after| {
+                after.to_str().ok()?.parse().ok().map(Duration::from_secs)
+            });
+            match after {
+                Some(after) if tries < COME_AGAIN_MAX => {
+                    tries += 1;
+                    tokio::time::sleep(after).await;
+                }
+                _ => return Ok(response),
+            }
+        }
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {

@@ -91,10 +91,11 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
         Recorders::start(app, &place, clusters, &args.record, &delivery, node.registry_mut())?;
     let options = ServeOptions { allow_plaintext: args.allow_plaintext };
     let mut serving = node.serve(listener, options)?;
-    app.ui.line(&format!("api      {}", serving.url()))?;
+    // Before its address is told: whoever reads that finds the server without flags.
     if !args.no_save_context {
         save_context(app, args, &dir, &serving)?;
     }
+    app.ui.line(&format!("api      {}", serving.url()))?;
     recorders.announce(app)?;
     let outcome = until_stopped(app, signals, recorders, &mut serving).await;
     serving.stop().await?;

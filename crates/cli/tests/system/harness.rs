@@ -154,9 +154,10 @@ impl Client {
         loop {
             let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
             let response = request.send().await?;
-            let after = response.headers().get("retry-after").and_then(|after| {
-                after.to_str().ok()?.parse().ok().map(Duration::from_secs)
-            });
+            let after = response
+                .headers()
+                .get("retry-after")
+                .and_then(|after| after.to_str().ok()?.parse().ok().map(Duration::from_secs));
             match after {
                 Some(after) if tries < COME_AGAIN_MAX => {
                     tries += 1;

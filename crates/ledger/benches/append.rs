@@ -38,7 +38,7 @@ struct Load {
 }
 
 const LOADS: [Load; 4] = [
-    Load { name: "batches-512-by-8", writers: 8, batch: 512, submissions: 40 },
+    Load { name: "batches-512-by-8", writers: 8, batch: 512, submissions: 120 },
     Load { name: "batches-100-by-16", writers: 16, batch: 100, submissions: 100 },
     Load { name: "single-by-256", writers: 256, batch: 1, submissions: 200 },
     Load { name: "single-by-1000", writers: 1000, batch: 1, submissions: 60 },

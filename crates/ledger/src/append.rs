@@ -64,7 +64,7 @@ pub(crate) struct Prepared {
     pub(crate) first_seq: Seq,
     pub(crate) epoch: Epoch,
     pub(crate) secret: EpochSecret,
-    pub(crate) records: Vec<PreparedRecord>,
+    pub(crate) records: Arc<Vec<PreparedRecord>>,
     /// Header and payload bytes.
     pub(crate) bytes: usize,
 }
@@ -87,6 +87,7 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
     let salts = secret.salts();
     let count = records.len();
     let mut prepared: Option<Prepared> = None;
+    let mut checked = Vec::with_capacity(count);
     for (number, record) in records.into_iter().enumerate() {
         let invalid = |what: String| AppendError::Invalid { record: number, what };
         let header = Header::decode(&record.header).map_err(|e| invalid(e.to_string()))?;
@@ -100,7 +101,7 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
             first_seq: header.seq,
             epoch,
             secret: secret.clone(),
-            records: Vec::with_capacity(count),
+            records: Arc::default(),
             bytes: 0,
         });
         if (header.source, header.boot) != (batch.source, batch.boot) {
@@ -115,7 +116,10 @@ pub(crate) fn prepare(submission: Submission) -> Result<Prepared, AppendError> {
         }
         batch.bytes += record.header.len() + record.payload.len();
         let leaf = leaf_hash(&record.header);
-        batch.records.push(PreparedRecord { header: record.header, payload: record.payload, leaf });
+        checked.push(PreparedRecord { header: record.header, payload: record.payload, leaf });
+    }
+    if let Some(prepared) = &mut prepared {
+        prepared.records = Arc::new(checked);
     }
     prepared.ok_or(AppendError::Invalid { record: 0, what: "there are no records".to_owned() })
 }

@@ -2,6 +2,7 @@
 //! tables of its header.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use stele_merkle::LeafIndex;
 use stele_record::{Boot, ChainHead, Epoch, LedgerTime, Seq, SourceId};
@@ -13,6 +14,7 @@ use crate::format::{
 };
 use crate::invariant::invariant;
 use crate::reader::Reader;
+use crate::recent::Taken;
 use crate::streams::{StreamId, StreamRun};
 use crate::{AppendError, ReadError};
 
@@ -39,6 +41,16 @@ pub(crate) struct Batch<'a> {
     runs: Vec<Run>,
     secrets: Vec<Secret>,
     secret_numbers: HashMap<(SourceId, Epoch), usize>,
+    taken: Vec<Taken>,
+}
+
+/// A segment, and its records as they came.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) built: Built,
+    pub(crate) taken: Vec<Taken>,
+    /// Header and payload bytes of the records.
+    pub(crate) bytes: usize,
 }
 
 impl<'a> Batch<'a> {
@@ -56,6 +68,7 @@ impl<'a> Batch<'a> {
             runs: Vec::new(),
             secrets: Vec::new(),
             secret_numbers: HashMap::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -173,6 +186,14 @@ impl<'a> Batch<'a> {
             });
         }
         drop(tree);
+        self.taken.push(Taken {
+            source: prepared.source,
+            boot: prepared.boot,
+            epoch: prepared.epoch,
+            first_seq,
+            records: Arc::clone(&prepared.records),
+            known: skip,
+        });
         let count = records.len() as u64;
         self.streams[number].next_seq = Seq(first_seq.0 + count);
         let first_index = self.id.first + self.count;
@@ -202,7 +223,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The segment; the tree holds its records already.
-    pub(crate) fn finish(self, time: LedgerTime) -> Result<Built, ReadError> {
+    pub(crate) fn finish(self, time: LedgerTime) -> Result<Gathered, ReadError> {
         let Content { blocks, parts } = self.builder.finish();
         let end = self.id.first + self.count;
         let root = stele_merkle::root(stele_merkle::TreeSize(end), self.reader)?;
@@ -222,7 +243,8 @@ impl<'a> Batch<'a> {
             blocks,
             tiles: Vec::new(),
         };
-        Ok(Built::new(head, parts))
+        let built = Built::new(head, parts);
+        Ok(Gathered { built, taken: self.taken, bytes: self.bytes })
     }
 }
 

@@ -28,6 +28,7 @@ mod objects;
 mod own;
 mod pack;
 mod reader;
+mod recent;
 mod recover;
 mod repair;
 mod rotation;

@@ -1,24 +1,29 @@
 //! Packing: runs of segments become one object of whole tiles.
 //!
-//! A pack is a function of the segments alone, so any process may make it. It is written, read back
-//! and hashed again, byte for byte against the tree and the commitments, before any segment that it
-//! replaces is retired.
+//! A pack is a function of the segments alone, so any process may make it. Every record is hashed
+//! against the tree and its commitment on its way into a pack; the pack is written, read back and
+//! compared byte for byte with what was hashed before any segment that it replaces is retired. One
+//! that another process has made of the same records is hashed again itself.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use stele_merkle::{Hash, TreeSize};
+use stele_record::{Header, Seq};
 use stele_store::{Clock, ObjectName, StoreError, UnixNanos};
 
+use crate::append::PreparedRecord;
 use crate::format::{
     BLOCK_RECORDS, Built, Compression, Content, Head, ObjectBuilder, RecordRef, Role, TimeRun,
 };
 use crate::info::lease_hint;
 use crate::objects::{Object, Place, pack_name};
 use crate::reader::Reader;
-use crate::tables::Tables;
+use crate::recent::Taken;
+use crate::tables::{Position, Tables};
 use crate::tree::TILE_LEVELS;
 use crate::verify::check_block;
 use crate::{ReadError, StoredRecord};
@@ -150,8 +155,8 @@ impl Packer {
         let built = self.build(first, end)?;
         let name = pack_name(first);
         // Another process may have made it meanwhile, or this one before a crash, with another
-        // version of the compressor: whatever is there is verified below and counts if it holds
-        // the same records.
+        // version of the compressor: whatever is there is checked below and counts if it holds the
+        // same records.
         match self.reader.store().put_new(&name, &built.slices()) {
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             // It may be there and readable, but not durable: the segments stay until a repeat
@@ -159,9 +164,12 @@ impl Packer {
             Err(error) => return Err(error.into()),
         }
         // A damaged one stays, and the segments with it: see `settle`.
-        let object = self.verify(&name, &built)?;
-        let retired = self.reader.objects_mut().add_pack(&object.head);
-        self.reader.streams_mut().forget_before(object.head.end());
+        let head = match built.is_stored(self.reader.store(), &name)? {
+            true => built.head,
+            false => self.verify(&name, &built)?.head,
+        };
+        let retired = self.reader.add_pack(&head);
+        self.reader.streams_mut().forget_before(head.end());
         for segment in retired {
             if let Err(error) = self.reader.store().retire(&segment.name) {
                 tracing::warn!(%error, object = %segment.name, "a packed segment could not be removed");
@@ -176,9 +184,15 @@ impl Packer {
         let mut times: Vec<TimeRun> = Vec::new();
         let mut next = first;
         while next < wanted_end && (next == first || builder.stored_len() < PACK_BYTES) {
-            self.reader.scan_objects(next..next + BLOCK_RECORDS, &mut |object, record| {
-                tables.add(object, record)?;
-                add(&mut builder, &mut times, object, record)
+            self.each(next..next + BLOCK_RECORDS, &mut |object, position, record| {
+                tables.add(object, &position)?;
+                builder.push(record);
+                let time = object.time_of(position.index);
+                match times.last_mut() {
+                    Some(last) if last.time == time => last.count += 1,
+                    _ => times.push(TimeRun { count: 1, time }),
+                }
+                Ok(())
             })?;
             next += BLOCK_RECORDS;
         }
@@ -207,6 +221,29 @@ impl Packer {
         Ok(Built::new(head, parts))
     }
 
+    /// Calls `f` for each record of `range`: for those that this process has taken in as they were
+    /// checked then, else as they are stored, checked against the tree and their commitments.
+    fn each(&self, range: Range<u64>, f: &mut Each<'_>) -> Result<(), ReadError> {
+        let mut next = range.start;
+        while next < range.end {
+            let recent = self.reader.recent().holding(next);
+            let Some((first, taken)) = recent else {
+                // Block by block, so that what comes after is asked for again.
+                let end = range.end.min(self.reader.object(next)?.head.end());
+                self.reader.scan_objects(next..end, &mut |object, record| {
+                    each_stored(object, record, f)
+                })?;
+                next = end;
+                continue;
+            };
+            let object = self.reader.object(next)?;
+            let end = range.end.min(object.head.end());
+            each_taken(&object, (first, &taken), next..end, f)?;
+            next = end;
+        }
+        Ok(())
+    }
+
     /// Number and predecessor of the first segment that ends after `end`.
     fn after(&self, end: u64) -> (u64, crate::format::Digest) {
         let objects = self.reader.objects();
@@ -214,7 +251,7 @@ impl Packer {
         covered.map_or(objects.unpacked, |segment| (segment.head.number + 1, segment.digest))
     }
 
-    /// Reads the pack back and checks every byte of it.
+    /// Reads a pack with other bytes and checks each of them: whether it holds the same records.
     fn verify(&self, name: &ObjectName, built: &Built) -> Result<Object, ReadError> {
         let bytes = self.reader.store().read(name)?;
         let object = Object::decode(name, &bytes, bytes.len() as u64)?;
@@ -252,24 +289,46 @@ impl Packer {
     }
 }
 
-fn add(
-    builder: &mut ObjectBuilder,
-    times: &mut Vec<TimeRun>,
+/// What is done with each record of a pack.
+type Each<'a> = dyn FnMut(&Object, Position, RecordRef<'_>) -> Result<(), ReadError> + 'a;
+
+/// `taken` with the index of its first record.
+fn each_taken(
     object: &Object,
-    record: &StoredRecord,
+    (first, taken): (u64, &[Taken]),
+    range: Range<u64>,
+    f: &mut Each<'_>,
 ) -> Result<(), ReadError> {
-    let Some(payload) = &record.payload else {
-        let what = "a payload under a data key cannot be packed by this version";
-        return Err(ReadError::corrupt(&object.name, Some(record.index.0), what));
-    };
-    let (header, leaf) = (&record.header_bytes, record.leaf_hash);
-    builder.push(RecordRef { header, leaf, data_key: 0, payload });
-    let time = record.ledger_time;
-    match times.last_mut() {
-        Some(last) if last.time == time => last.count += 1,
-        _ => times.push(TimeRun { count: 1, time }),
+    let mut index = first;
+    for taken in taken {
+        let records = taken.new_records();
+        let in_run = |wanted: u64| {
+            let before = usize::try_from(wanted.saturating_sub(index)).unwrap_or(usize::MAX);
+            before.min(records.len())
+        };
+        let (from, to) = (in_run(range.start), in_run(range.end));
+        for (at, record) in (from..).zip(&records[from..to]) {
+            let &Taken { source, boot, epoch, first_seq, .. } = taken;
+            let PreparedRecord { header, payload, leaf } = record;
+            let (leaf, seq) = (*leaf, Seq(first_seq.0 + at as u64));
+            let position = Position { index: index + at as u64, leaf, source, boot, seq, epoch };
+            f(object, position, RecordRef { header, leaf, data_key: 0, payload })?;
+        }
+        index += records.len() as u64;
     }
     Ok(())
+}
+
+fn each_stored(object: &Object, record: &StoredRecord, f: &mut Each<'_>) -> Result<(), ReadError> {
+    let index = record.index.0;
+    let Some(payload) = &record.payload else {
+        let what = "a payload under a data key cannot be packed by this version";
+        return Err(ReadError::corrupt(&object.name, Some(index), what));
+    };
+    let (header, leaf) = (&record.header_bytes, record.leaf_hash);
+    let Header { source, boot, seq, epoch, .. } = record.header;
+    let position = Position { index, leaf, source, boot, seq, epoch };
+    f(object, position, RecordRef { header, leaf, data_key: 0, payload })
 }
 
 /// Who packs, as a hint: `HOLDER UNTIL`, 32 hexadecimal digits and nanoseconds since 1970.

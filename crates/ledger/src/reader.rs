@@ -21,6 +21,7 @@ use crate::ReadError;
 use crate::cache::Cache;
 use crate::format::{BlockHeaders, Digest, Entry, Head, Role, decode_headers, decode_payloads};
 use crate::objects::{Object, Objects, Place, read_part};
+use crate::recent::Recent;
 use crate::streams::{SourceHead, StreamId, Streams};
 use crate::tree::{Lookup, TILE_LEAVES, Tile, Tree};
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     blocks: Cache<(ObjectName, usize), Arc<BlockHeaders>>,
     payloads: Cache<(ObjectName, usize), Bytes>,
     tiles: Cache<u64, Arc<Tile>>,
+    recent: RwLock<Recent>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -102,6 +104,7 @@ impl Reader {
                 blocks: Cache::new(CACHED_BLOCKS),
                 payloads: Cache::new(CACHED_PAYLOADS),
                 tiles: Cache::new(CACHED_TILES),
+                recent: RwLock::default(),
             }),
         }
     }
@@ -215,6 +218,20 @@ impl Reader {
         write(&self.shared.streams)
     }
 
+    pub(crate) fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        read(&self.shared.recent)
+    }
+
+    /// Takes note of a pack; gives the segments that it replaces.
+    pub(crate) fn add_pack(&self, head: &Head) -> Vec<Arc<Object>> {
+        self.recent_mut().forget_before(head.end());
+        self.objects_mut().add_pack(head)
+    }
+
+    pub(crate) fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        write(&self.shared.recent)
+    }
+
     /// Makes records readable up to the checkpoint's size. The size never lags behind the
     /// checkpoint, so that whoever sees the checkpoint can ask for proofs in its tree.
     pub(crate) fn publish(&self, checkpoint: Arc<SignedCheckpoint>) {
@@ -235,7 +252,8 @@ impl Reader {
         self.shared.heads.get_or(name.clone(), load)
     }
 
-    fn object(&self, index: u64) -> Result<Arc<Object>, ReadError> {
+    /// The object that holds a record, by what this process knows.
+    pub(crate) fn object(&self, index: u64) -> Result<Arc<Object>, ReadError> {
         let place = self.objects().place(index);
         match place {
             Some(Place::Segment(object)) => Ok(object),
@@ -282,7 +300,7 @@ impl Reader {
             }
             // One that ends after what is known is entered when its records are (`tail`).
             if head.end() <= self.size().0 && self.has_tiles(head) {
-                self.objects_mut().add_pack(head);
+                self.add_pack(head);
             }
             if index < head.end() {
                 return (first <= index).then_some(pack);

@@ -2,12 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
-use stele_record::{ChainHead, Epoch, Seq, SourceId};
+use stele_merkle::Hash;
+use stele_record::{Boot, ChainHead, Epoch, Seq, SourceId};
 
+use crate::ReadError;
 use crate::format::{Run, Secret, Stream};
 use crate::objects::Object;
 use crate::streams::StreamId;
-use crate::{ReadError, StoredRecord};
+
+/// Where a record stands: in the log and in its source's stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    pub(crate) index: u64,
+    pub(crate) leaf: Hash,
+    pub(crate) source: SourceId,
+    pub(crate) boot: Boot,
+    pub(crate) seq: Seq,
+    pub(crate) epoch: Epoch,
+}
 
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -38,51 +50,49 @@ impl Tables {
     }
 
     /// Enters the next record; `object` is where it is now, and where its secret comes from.
-    pub(crate) fn add(&mut self, object: &Object, record: &StoredRecord) -> Result<(), ReadError> {
-        let header = &record.header;
-        let corrupt = |what: &str| ReadError::corrupt(&object.name, Some(record.index.0), what);
+    pub(crate) fn add(&mut self, object: &Object, record: &Position) -> Result<(), ReadError> {
+        let corrupt = |what: &str| ReadError::corrupt(&object.name, Some(record.index), what);
         let number = self.stream(record);
         let stream = &mut self.streams[number];
-        if stream.next_seq != header.seq {
+        if stream.next_seq != record.seq {
             return Err(corrupt("its sequence number does not follow the source's last one"));
         }
-        stream.next_seq = header.seq.next();
-        stream.head = stream.head.push_leaf_hash(record.leaf_hash.as_bytes());
+        stream.next_seq = record.seq.next();
+        stream.head = stream.head.push_leaf_hash(record.leaf.as_bytes());
         let source = stream.source;
         match self.runs.last_mut() {
             Some(last) if last.stream == number => last.count += 1,
             _ => self.runs.push(Run {
                 stream: number,
-                first_seq: header.seq,
-                first_index: record.index.0,
+                first_seq: record.seq,
+                first_index: record.index,
                 count: 1,
             }),
         }
-        if !self.opened.insert((source, header.epoch)) {
+        if !self.opened.insert((source, record.epoch)) {
             return Ok(());
         }
         let head = &object.head;
         let secret = head.secrets.iter().find(|secret| {
-            head.sources[secret.source] == header.source && secret.epoch == header.epoch
+            head.sources[secret.source] == record.source && secret.epoch == record.epoch
         });
         let secret = secret.ok_or_else(|| corrupt("the secret of its epoch is missing"))?;
         self.secrets.push(Secret { source, ..secret.clone() });
         Ok(())
     }
 
-    fn stream(&mut self, record: &StoredRecord) -> usize {
-        let header = &record.header;
-        let id = (header.source, header.boot);
+    fn stream(&mut self, record: &Position) -> usize {
+        let id = (record.source, record.boot);
         if let Some(number) = self.numbers.get(&id) {
             return *number;
         }
-        let source = *self.source_numbers.entry(header.source).or_insert_with(|| {
-            self.sources.push(header.source);
+        let source = *self.source_numbers.entry(record.source).or_insert_with(|| {
+            self.sources.push(record.source);
             self.sources.len() - 1
         });
-        let start = || (Seq(0), ChainHead::start(&header.source, header.boot));
+        let start = || (Seq(0), ChainHead::start(&record.source, record.boot));
         let (first_seq, head) = self.before.get(&id).copied().unwrap_or_else(start);
-        let stream = Stream { source, boot: header.boot, first_seq, next_seq: first_seq, head };
+        let stream = Stream { source, boot: record.boot, first_seq, next_seq: first_seq, head };
         self.streams.push(stream);
         self.numbers.insert(id, self.streams.len() - 1);
         self.streams.len() - 1

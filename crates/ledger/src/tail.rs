@@ -175,7 +175,7 @@ impl Tail {
         }
         streams.add_secrets(head);
         drop(streams);
-        self.reader.objects_mut().add_pack(head);
+        self.reader.add_pack(head);
         if let Some(last) = head.times.last() {
             self.last_time = self.last_time.max(last.time);
         }

@@ -22,8 +22,8 @@ use stele_store::{Clock, StoreError, UnixNanos};
 use tokio::sync::watch;
 
 use crate::append::prepare;
-use crate::batch::{Batch, SegmentId};
-use crate::format::{Built, Digest, Writer as WriterId};
+use crate::batch::{Batch, Gathered, SegmentId};
+use crate::format::{Digest, Writer as WriterId};
 use crate::info::checkpoint_hint;
 use crate::invariant::invariant;
 use crate::objects::{Object, segment_name};
@@ -218,9 +218,9 @@ impl Writer {
             return self.fail(round, KEY_REPLACED.to_owned());
         }
         match self.add_own(&mut batch).and_then(|()| self.write(batch, round.attempts)) {
-            Ok(built) => {
-                let expected = (built.len(), built.digest);
-                let object = match self.commit(built) {
+            Ok(gathered) => {
+                let expected = (gathered.built.len(), gathered.built.digest);
+                let object = match self.commit(gathered) {
                     Ok(object) => object,
                     Err(why) => return self.fail(round, why),
                 };
@@ -330,11 +330,12 @@ impl Writer {
     }
 
     /// Tries to make a batch durable under the next number.
-    fn write(&mut self, batch: Batch<'_>, attempts: usize) -> Result<Built, Unwritten> {
+    fn write(&mut self, batch: Batch<'_>, attempts: usize) -> Result<Gathered, Unwritten> {
         let time = self.ledger_time();
-        let built = batch
+        let gathered = batch
             .finish(time)
             .map_err(|e| Unwritten::Stop(format!("the tree cannot be read: {e}")))?;
+        let built = &gathered.built;
         let number = built.head.number;
         let name = segment_name(number);
         let begin = self.clock.monotonic();
@@ -342,7 +343,7 @@ impl Writer {
         self.others.write = self.clock.monotonic().saturating_sub(begin);
         let error = match put {
             Ok(_) => match self.tail.is_overtaken(number) {
-                Ok(false) => return Ok(built),
+                Ok(false) => return Ok(gathered),
                 Ok(true) => {
                     // Nobody takes it in, for the same reason.
                     let retired = self.tail.reader.store().retire(&name);
@@ -375,12 +376,15 @@ impl Writer {
     }
 
     /// Makes a durable segment part of the log: tables, then a signed checkpoint.
-    fn commit(&mut self, built: Built) -> Result<Arc<Object>, String> {
+    fn commit(&mut self, gathered: Gathered) -> Result<Arc<Object>, String> {
+        let Gathered { built, taken, bytes } = gathered;
         let (number, digest) = (built.head.number, built.digest);
         let object = Arc::new(Object::of_built(segment_name(number), built));
         self.tail.next = (number + 1, digest);
         self.tail.unflushed = None;
         enter(&self.tail.reader, &object);
+        let range = object.head.first..object.head.end();
+        self.tail.reader.recent_mut().keep(range, bytes, taken);
         self.sign(TreeSize(object.head.end()), object.head.root)?;
         Ok(object)
     }

@@ -3,11 +3,15 @@
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use stele_merkle::Hash;
+use stele_store::{ObjectName, Store, StoreError};
 
 use super::block::{entry_len, push_entry};
 use super::head::{BlockEntry, Codec, Head, Part};
 use super::parts::Parts;
 use super::{BLOCK_PAYLOAD_BYTES, BLOCK_RECORDS, Digest};
+
+/// Bytes of an object that are read back at once.
+const COMPARE_BYTES: u64 = 1024 * 1024;
 
 /// Parts smaller than this are not worth a compressor's set-up.
 const COMPRESS_FROM_BYTES: usize = 512;
@@ -31,12 +35,23 @@ pub(crate) struct RecordRef<'a> {
     pub(crate) payload: &'a Bytes,
 }
 
-/// A compressor, set up once for all parts of an object.
-struct Compressor(zstd::bulk::Compressor<'static>);
+/// Set up once for all parts of an object.
+struct Compressor {
+    compress: zstd::bulk::Compressor<'static>,
+    /// For what was compressed, to see that it is still the same.
+    decompress: zstd::bulk::Decompressor<'static>,
+}
 
 impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Compressor")
+    }
+}
+
+impl Compressor {
+    fn new(level: i32) -> std::io::Result<Self> {
+        let compress = zstd::bulk::Compressor::new(level)?;
+        Ok(Self { compress, decompress: zstd::bulk::Decompressor::new()? })
     }
 }
 
@@ -87,6 +102,38 @@ impl Built {
     pub(crate) fn len(&self) -> u64 {
         self.parts.iter().map(|part| part.len() as u64).sum()
     }
+
+    /// Whether these bytes and no others are stored under a name.
+    ///
+    /// # Errors
+    /// [`StoreError`] if what is there cannot be read.
+    pub(crate) fn is_stored(
+        &self,
+        store: &dyn Store,
+        name: &ObjectName,
+    ) -> Result<bool, StoreError> {
+        let length = self.len();
+        if store.size(name)? != length {
+            return Ok(false);
+        }
+        let (mut stored, mut next) = (Bytes::new(), 0);
+        for part in &self.parts {
+            let mut part = &part[..];
+            while !part.is_empty() {
+                if stored.is_empty() {
+                    let end = length.min(next + COMPARE_BYTES);
+                    stored = store.read_range(name, next..end)?;
+                    next = end;
+                }
+                let common = part.len().min(stored.len());
+                if part[..common] != stored.split_to(common)[..] {
+                    return Ok(false);
+                }
+                part = &part[common..];
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl ObjectBuilder {
@@ -94,7 +141,7 @@ impl ObjectBuilder {
         // A failing compressor costs space, not safety: parts are stored as they are.
         let compressor = match compression {
             Compression::None => None,
-            Compression::Zstd(level) => zstd::bulk::Compressor::new(level).ok().map(Compressor),
+            Compression::Zstd(level) => Compressor::new(level).ok(),
         };
         Self {
             compressor,
@@ -159,7 +206,7 @@ impl ObjectBuilder {
     }
 
     fn compress(&mut self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
-        let Compressor(compressor) = self.compressor.as_mut()?;
+        let Compressor { compress, decompress } = self.compressor.as_mut()?;
         if raw_len < COMPRESS_FROM_BYTES {
             return None;
         }
@@ -170,8 +217,13 @@ impl ObjectBuilder {
             joined = raw.concat();
             &joined
         };
-        let compressed = compressor.compress(input).ok()?;
-        (compressed.len() + raw_len / 8 <= raw_len).then_some(compressed)
+        let compressed = compress.compress(input).ok()?;
+        if compressed.len() + raw_len / 8 > raw_len {
+            return None;
+        }
+        // What is stored instead of bytes that were hashed must be them.
+        let same = decompress.decompress(&compressed, raw_len).is_ok_and(|back| back == input);
+        same.then_some(compressed)
     }
 
     pub(crate) fn finish(mut self) -> Content {

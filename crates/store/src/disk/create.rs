@@ -17,6 +17,9 @@ use crate::{ObjectName, Put, StoreError, random_bytes};
 
 const FILE_MODE: u32 = 0o444;
 const COMPARE_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes after which a large file is flushed while it is being written. A flush of any file may wait
+/// for what the file system has to write of all: many small ones leave gaps for the others.
+const FLUSH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Creates objects below one directory.
 #[derive(Debug)]
@@ -159,25 +162,40 @@ fn create_unnamed(
 }
 
 fn write_and_flush(mut file: File, name: &ObjectName, parts: &[&[u8]]) -> Result<File, StoreError> {
-    write_all(&mut file, parts)
-        .map_err(|error| StoreError::io(format!("writing {name}"), error))?;
+    let failed = |error: io::Error| StoreError::io(format!("writing {name}"), error);
+    let mut slices: Vec<IoSlice<'_>> =
+        parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+    let (mut left, mut unflushed) = (slices.as_mut_slice(), 0);
+    while !left.is_empty() {
+        if unflushed >= FLUSH_BYTES {
+            flush(&file, || name.to_string())?;
+            unflushed = 0;
+        }
+        match write_some(&mut file, left) {
+            Ok(0) => return Err(failed(io::ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                unflushed += written;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
     flush(&file, || name.to_string())?;
     Ok(file)
 }
 
-fn write_all(file: &mut File, parts: &[&[u8]]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> =
-        parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
-    let mut left = slices.as_mut_slice();
-    while !left.is_empty() {
-        match file.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut left, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// One write of at most [`FLUSH_BYTES`].
+fn write_some(file: &mut File, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut bytes = 0;
+    let fit = slices.iter().take_while(|slice| {
+        bytes += slice.len();
+        bytes <= FLUSH_BYTES
+    });
+    match fit.count() {
+        0 => file.write(&slices[0][..FLUSH_BYTES]),
+        fit => file.write_vectored(&slices[..fit]),
     }
-    Ok(())
 }
 
 /// Whether the file holds exactly `parts`.

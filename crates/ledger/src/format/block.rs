@@ -11,7 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use stele_merkle::{Hash, leaf_hash};
-use stele_record::HEADER_BYTES_MAX;
+use stele_record::{HEADER_BYTES_MAX, Header};
 
 use super::head::{BlockEntry, Codec, Part};
 use super::{Digest, FormatError};
@@ -180,6 +180,13 @@ fn parse_entry(
     let header = raw.slice(at + 2..end);
     let leaf = leaf_hash(&header);
     let intact = check_of(&leaf, data_key, stored) == check;
+    // If the length was altered, the header has it too: what comes after is still found, whatever
+    // else was altered in the part.
+    let in_header = || {
+        let length = u32::try_from(Header::decode(&header).ok()?.payload_len).ok()?;
+        (check_of(&leaf, data_key, length) == check).then_some(length)
+    };
+    let stored = if intact { stored } else { in_header().unwrap_or(stored) };
     let payload = payload..payload + u64::from(stored);
     Some((Entry { header, leaf, data_key, payload }, intact, end + 12))
 }

@@ -175,12 +175,44 @@ fn blocks_end_at_tiles_and_at_their_payload_limit() {
 }
 
 fn faults(built: &Built) -> Vec<(Option<u64>, String)> {
+    faults_in(&object(built), &Bytes::from(built.slices().concat()))
+}
+
+fn object(built: &Built) -> Object {
     let name = ObjectName::parse("vector").unwrap();
-    let bytes = Bytes::from(built.slices().concat());
-    let object = Object::decode(&name, &bytes, bytes.len() as u64).unwrap();
+    let bytes = built.slices().concat();
+    Object::decode(&name, &bytes, bytes.len() as u64).unwrap()
+}
+
+fn faults_in(object: &Object, bytes: &Bytes) -> Vec<(Option<u64>, String)> {
     let blocks = 0..object.head.blocks.len();
-    let faults = blocks.flat_map(|block| check_block(&object, block, &bytes).faults);
+    let faults = blocks.flat_map(|block| check_block(object, block, bytes).faults);
     faults.map(|fault| (fault.record(), fault.what)).collect()
+}
+
+/// Whatever is altered in one record hides nothing of another one.
+#[test]
+fn several_altered_records_of_a_block_are_all_named() {
+    let built = build(Role::Segment, 20, Compression::None);
+    let (object, bytes) = (object(&built), built.slices().concat());
+    let mut entry = usize::try_from(object.place(0).1).unwrap();
+    let payloads = entry + usize::try_from(object.head.blocks[0].headers.stored_len).unwrap();
+    let (mut entries, mut payload) = (Vec::new(), payloads);
+    for (header, stored) in records(20) {
+        entries.push((entry, payload));
+        entry += header.encode().len() + 14;
+        payload += stored.len();
+    }
+    // Of an entry: its header's length, the header, and at its end the payload's length.
+    let parts = |n: usize| [entries[n].0 + 1, entries[n].0 + 20, entries[n + 1].0 - 1];
+    for altered in parts(4).into_iter().flat_map(|a| parts(9).map(|b| [a, b, entries[15].1])) {
+        let mut bytes = bytes.clone();
+        altered.iter().for_each(|at| bytes[*at] ^= 1);
+        let mut named: Vec<_> =
+            faults_in(&object, &bytes.into()).into_iter().map(|(record, _)| record).collect();
+        named.sort_unstable();
+        assert_eq!(named, [Some(4), Some(9), Some(15)], "{altered:?}");
+    }
 }
 
 /// Somebody who owns the storage can make every digest of an object fit again.

@@ -133,7 +133,9 @@ fn random_flips_are_all_found_and_repaired() {
     for flip in &flips {
         let of_object = found.iter().filter(|p| p.object == flip.0.as_str()).collect::<Vec<_>>();
         let told = of_object.iter().any(|problem| covers(problem, flip));
-        assert!(told, "missed: {flip:?}, found {of_object:?}");
+        let all = flips.iter().filter(|other| other.0 == flip.0).map(|(_, at)| at);
+        let all = all.collect::<Vec<_>>();
+        assert!(told, "missed: {flip:?} of {all:?}, found {of_object:?}");
     }
     for problem in &found {
         assert!(flips.iter().any(|flip| covers(problem, flip)), "invented: {problem:?}");

@@ -7,12 +7,13 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable};
 use tokio::sync::watch;
 
 use crate::StateError;
+use crate::bodies::{Packer, Readers};
 use crate::fold::{Applied, Fold, FoldRecord};
 use crate::tables::{FORMAT, Reader, Writer};
 
@@ -33,6 +34,9 @@ pub struct State {
 
 struct Inner {
     db: Database,
+    /// Of whoever folds; forgotten when a transaction fails.
+    packer: Mutex<Packer>,
+    readers: Readers,
     next: watch::Sender<u64>,
 }
 
@@ -89,7 +93,8 @@ impl State {
         };
         txn.commit()?;
         let next = watch::Sender::new(next);
-        Ok(Some(Self { inner: Arc::new(Inner { db, next }) }))
+        let (packer, readers) = (Mutex::default(), Readers::default());
+        Ok(Some(Self { inner: Arc::new(Inner { db, packer, readers, next }) }))
     }
 
     /// The record that must come next.
@@ -112,9 +117,12 @@ impl State {
     /// [`StateError::Hole`] if records are missing before or in the batch: nothing was applied.
     /// [`StateError::Engine`] or [`StateError::Damaged`]: nothing was applied.
     pub fn apply(&self, batch: &[FoldRecord<'_>]) -> Result<Applied, StateError> {
+        let mut packer = self.inner.packer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Dictionaries that are not committed must not outlive their transaction.
+        let mut own = std::mem::take(&mut *packer);
         let mut txn = self.inner.db.begin_write()?;
         let (applied, next) = {
-            let mut fold = Fold::begin(&txn)?;
+            let mut fold = Fold::begin(&txn, &mut own)?;
             for record in batch {
                 fold.record(record)?;
             }
@@ -128,6 +136,8 @@ impl State {
             txn.set_quick_repair(true);
         }
         txn.commit()?;
+        *packer = own;
+        drop(packer);
         self.inner.next.send_if_modified(|current| std::mem::replace(current, next) != next);
         Ok(applied)
     }
@@ -150,6 +160,31 @@ impl State {
     /// [`StateError::Engine`].
     pub fn digest(&self) -> Result<String, StateError> {
         self.reader()?.digest()
+    }
+
+    /// What each table takes: name, rows, bytes of keys and values, bytes beside them (of pages that
+    /// are not full, and of what leads to the rows). Reads everything; for measuring.
+    ///
+    /// # Errors
+    /// [`StateError::Engine`].
+    pub fn table_sizes(&self) -> Result<Vec<(String, u64, u64, u64)>, StateError> {
+        let txn = self.inner.db.begin_read()?;
+        let mut sizes = Vec::new();
+        for table in txn.list_tables()? {
+            let name = redb::TableHandle::name(&table).to_owned();
+            let table = txn.open_untyped_table(table)?;
+            let (rows, stats) = (
+                redb::ReadableTableMetadata::len(&table)?,
+                redb::ReadableTableMetadata::stats(&table)?,
+            );
+            let overhead = stats.metadata_bytes() + stats.fragmented_bytes();
+            sizes.push((name, rows, stats.stored_bytes(), overhead));
+        }
+        Ok(sizes)
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.inner.readers
     }
 
     pub(crate) fn reader(&self) -> Result<Reader, StateError> {

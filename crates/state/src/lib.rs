@@ -9,6 +9,7 @@
 //! batches they came in. The engine's file holds nothing that is not in the log: it can be
 //! deleted and folded again.
 
+mod bodies;
 mod engine;
 mod error;
 mod fold;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::StateError;
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 2;
+pub(crate) const FORMAT: u64 = 3;
 
 /// In keys: no cluster, no type.
 pub(crate) const ALL: u32 = u32::MAX;
@@ -100,8 +100,15 @@ tables! {
     alive: (u32, u64) => ();
     /// (object, order key) → [`VersionRow`].
     versions: (u64, &'static [u8]) => &'static [u8];
-    /// (object, number of the version) → its JSON, compressed.
+    /// (object, number of the first version in it) → [`crate::bodies::BodyRow`].
     bodies: (u64, u32) => &'static [u8];
+    /// As `bodies`: the row of an object that still grows. Apart, because rows that change their
+    /// length leave pages half empty.
+    growing: (u64, u32) => &'static [u8];
+    /// (type, stem of the names) → number of objects; number of the dictionary, from 1.
+    families: (u32, &'static str) => (u32, u32);
+    /// Number → content, compressed.
+    dictionaries: u32 => &'static [u8];
     /// (record, ordinal) → [`LogRow`].
     log: (u64, u32) => &'static [u8];
     /// (cluster or ALL, type or ALL, number) → [`GapRow`].
@@ -261,6 +268,9 @@ pub(crate) struct LifeRow {
     /// An address of it has been seen.
     #[n(13)]
     pub(crate) addressed: bool,
+    /// Number of the first version in the row of bodies that still grows.
+    #[n(14)]
+    pub(crate) growing: Option<u32>,
 }
 
 /// One version.

@@ -60,8 +60,8 @@ const LOADS: [Load; 3] = [
         name: "batches-512-by-8",
         writers: 8,
         batch: 512,
-        submissions: 40,
-        sqlite_submissions: 40,
+        submissions: 120,
+        sqlite_submissions: 120,
     },
     Load {
         name: "single-by-256",
@@ -125,17 +125,16 @@ struct Row {
     stored_bytes_per_record: f64,
 }
 
-/// Runs one of the ledger's benchmarks; says whether it succeeded.
+/// Runs one of a package's benchmarks; says whether it succeeded.
 ///
 /// # Errors
 /// [`TestbedError`] if cargo can't be started.
-pub fn run(name: &str, args: &[String]) -> Result<bool, TestbedError> {
-    cargo(&bench_arguments(name), args)
+pub fn run(package: &str, name: &str, args: &[String]) -> Result<bool, TestbedError> {
+    cargo(&["bench", "--package", package, "--bench", name], args)
 }
 
-const fn bench_arguments(name: &str) -> [&str; 5] {
-    ["bench", "--package", "stele-ledger", "--bench", name]
-}
+/// The ledger's own benchmark, which the peers stand beside.
+const APPEND: [&str; 5] = ["bench", "--package", "stele-ledger", "--bench", "append"];
 
 /// Runs a program of the workspace through cargo; whether it ended well.
 ///
@@ -165,7 +164,7 @@ fn cargo_command(arguments: &[&str]) -> Command {
 pub fn peers(options: &PeersOptions) -> Result<(), TestbedError> {
     let progress = Progress::loud();
     let peers = go::PEERS.build(&progress)?.join("stele-peers");
-    let built = cargo_command(&bench_arguments("append")).arg("--no-run").status();
+    let built = cargo_command(&APPEND).arg("--no-run").status();
     if !built.map_err(TestbedError::io("build the benchmark"))?.success() {
         return Err(failed("build the benchmark", "cargo bench --no-run failed"));
     }
@@ -205,7 +204,7 @@ pub fn peers(options: &PeersOptions) -> Result<(), TestbedError> {
 /// Raw, stele and the peers, in this order.
 fn round(dir: &Path, peers: &Path, load: &Load, payload: usize) -> Result<Round, TestbedError> {
     let payload_text = payload.to_string();
-    let mut own = cargo_command(&bench_arguments("append"));
+    let mut own = cargo_command(&APPEND);
     own.args(["--quiet", "--", "--json", "--rounds", "1", "--load", load.name])
         .args(["--payload", &payload_text, "--dir"])
         .arg(dir);

@@ -87,6 +87,12 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Years of a cluster in a state view: the fold, the disk, and questions about random points.
+    History {
+        /// For the benchmark: --changes N, --lanes N, --questions N, --seed N, --dir DIR.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Very many small records, a crash, and what it takes to go on.
     Haul {
         /// For the benchmark: --records N, --payload BYTES, --dir DIR.
@@ -290,8 +296,9 @@ fn test(options: SuiteOptions) -> Result<ExitCode, TestbedError> {
 
 fn bench(chore: Bench) -> Result<ExitCode, TestbedError> {
     match chore {
-        Bench::Append { args } => bench::run("append", &args).map(exit_code),
-        Bench::Haul { args } => bench::run("haul", &args).map(exit_code),
+        Bench::Append { args } => bench::run("stele-ledger", "append", &args).map(exit_code),
+        Bench::Haul { args } => bench::run("stele-ledger", "haul", &args).map(exit_code),
+        Bench::History { args } => bench::run("stele-state", "history", &args).map(exit_code),
         Bench::Peers { rounds, dir, payload, json } => {
             let dir = dir.unwrap_or_else(std::env::temp_dir);
             let payloads = if payload.is_empty() { bench::PAYLOADS.to_vec() } else { payload };

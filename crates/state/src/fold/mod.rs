@@ -4,6 +4,7 @@
 //! transaction ends, so that the size of a batch leaves no trace.
 
 mod address;
+mod bodies;
 mod frames;
 mod objects;
 mod sources;
@@ -16,12 +17,11 @@ use std::rc::Rc;
 use redb::{ReadableTable, WriteTransaction};
 use stele_record::frame::FrameContext;
 use stele_record::{Header, Kind};
+use zstd::zstd_safe::DCtx;
 
+use crate::bodies::Packer;
 use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, TypeRow, Writer, row, unrow};
 use crate::{StateError, TimeBasis};
-
-/// Level of zstd for bodies: they are written once and seldom read, but each frame waits for it.
-const ZSTD_LEVEL: i32 = 1;
 
 /// Most different context lines that are kept parsed within a batch.
 const CONTEXTS_MAX: usize = 4_096;
@@ -95,11 +95,15 @@ pub(crate) struct Fold<'txn> {
     sources: BTreeMap<u32, SourceRow>,
     streams: BTreeMap<(u32, u32), StreamRow>,
     types: BTreeMap<u32, TypeRow>,
-    zstd: zstd::bulk::Compressor<'static>,
+    packer: &'txn mut Packer,
+    unpacker: DCtx<'static>,
 }
 
 impl<'txn> Fold<'txn> {
-    pub(crate) fn begin(txn: &'txn WriteTransaction) -> Result<Self, StateError> {
+    pub(crate) fn begin(
+        txn: &'txn WriteTransaction,
+        packer: &'txn mut Packer,
+    ) -> Result<Self, StateError> {
         let w = Writer::open(txn)?;
         let next = w.meta.get("next_index")?.map_or(0, |n| n.value());
         Ok(Self {
@@ -112,7 +116,8 @@ impl<'txn> Fold<'txn> {
             sources: BTreeMap::new(),
             streams: BTreeMap::new(),
             types: BTreeMap::new(),
-            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
+            packer,
+            unpacker: DCtx::create(),
         })
     }
 

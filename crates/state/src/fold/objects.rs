@@ -331,8 +331,7 @@ impl Fold<'_> {
         let change = LogRow::Version(life.type_id, object, key.clone());
         let ordinal = self.log(stamp.index, &change)?;
         if let Some(body) = draft.body {
-            let packed = self.zstd.compress(body.as_bytes())?;
-            self.w.bodies.insert((object, number), packed.as_slice())?;
+            self.put_body(object, number, &mut life, body)?;
             life.last_body = number;
         }
         if let Some(address) = &draft.address {
@@ -369,6 +368,7 @@ impl Fold<'_> {
             self.w.alive.insert((life.type_id, object), ())?;
         } else {
             self.w.alive.remove((life.type_id, object))?;
+            self.seal_bodies(object, &mut life)?;
         }
         self.w.lives.insert(object, row(&life).as_slice())?;
         Ok(())

@@ -1,12 +1,15 @@
 //! Reading rows of one snapshot: which records a question may see, and the version of an object
 //! that stands at its point.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use zstd::zstd_safe::DCtx;
 
 use super::types::{AsOf, ObjectRef, Verb, Version};
+use crate::bodies::{BodyRow, Unpacker, unpack_dictionary};
 use crate::tables::{ClusterRow, LifeRow, Reader, TypeRow, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, TimeBasis, rv};
 
@@ -83,6 +86,8 @@ pub(crate) struct View {
     pub(crate) rows: Reader,
     /// The next record to be folded.
     pub(crate) next: u64,
+    state: State,
+    unpacker: RefCell<DCtx<'static>>,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +105,7 @@ impl State {
     pub(crate) fn view(&self) -> Result<View, StateError> {
         let rows = self.reader()?;
         let next = rows.meta.get("next_index")?.map_or(0, |n| n.value());
-        Ok(View { rows, next })
+        Ok(View { rows, next, state: self.clone(), unpacker: RefCell::default() })
     }
 }
 
@@ -206,16 +211,23 @@ impl View {
 
     /// The JSON of a version.
     pub(crate) fn body(&self, object: u64, version: &VersionRow) -> Result<String, StateError> {
-        let found = self.rows.bodies.get((object, version.body))?;
-        let found = found.ok_or_else(|| damaged("body"))?;
-        let packed = found.value();
-        let size = zstd::zstd_safe::get_frame_content_size(packed)
-            .ok()
-            .flatten()
-            .and_then(|size| usize::try_from(size).ok())
-            .ok_or_else(|| damaged("size of a body"))?;
-        let bytes = zstd::bulk::decompress(packed, size)?;
-        String::from_utf8(bytes).map_err(|_| damaged("UTF-8 body"))
+        // What grows holds the newest versions.
+        let range = (object, 0)..=(object, version.body);
+        let found = match self.rows.growing.range(range.clone())?.next_back() {
+            None => self.rows.bodies.range(range)?.next_back(),
+            growing => growing,
+        };
+        let (key, value) = found.ok_or_else(|| damaged("body"))??;
+        let bodies: BodyRow = unrow(value.value())?;
+        let load = |number| {
+            let found = self.rows.dictionaries.get(number)?.ok_or_else(|| damaged("dictionary"))?;
+            unpack_dictionary(found.value())
+        };
+        let dictionary = bodies.dictionary;
+        let dictionary = dictionary.map(|n| self.state.readers().get(n, || load(n))).transpose()?;
+        let context = &mut self.unpacker.borrow_mut();
+        let mut unpacker = Unpacker { context, dictionary: dictionary.as_deref() };
+        bodies.body(version.body - key.value().1, &mut unpacker)
     }
 
     pub(crate) fn labels(body: &str) -> BTreeMap<String, String> {

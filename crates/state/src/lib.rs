@@ -10,6 +10,7 @@
 //! deleted and folded again.
 
 mod bodies;
+mod chunks;
 mod engine;
 mod error;
 mod fold;
@@ -19,6 +20,7 @@ pub mod query;
 pub mod rv;
 mod tables;
 mod time;
+mod versions;
 
 pub use engine::State;
 pub use error::StateError;

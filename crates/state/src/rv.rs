@@ -40,6 +40,15 @@ pub(crate) fn order_key(rv: &str, number: u32, rank: Rank) -> Vec<u8> {
     key
 }
 
+/// The order key of a resource version that is a number.
+pub(crate) fn numbered_key(number: i64, rank: u8) -> Vec<u8> {
+    let mut key = order_key(&number.to_string(), 0, Rank::Body);
+    if let Some(last) = key.last_mut() {
+        *last = rank;
+    }
+    key
+}
+
 /// The resource version in an order key that has one.
 pub(crate) fn of_order_key(key: &[u8]) -> Option<String> {
     let [1, _, _, rv @ .., _] = key else { return None };

@@ -73,9 +73,9 @@ tables! {
     clusters: &'static str => u32;
     /// Cluster number → [`ClusterRow`].
     cluster_rows: u32 => &'static [u8];
-    /// (cluster, record) → (newest effective time so far, its basis), for records that speak of the
-    /// cluster or prove that somebody was looking.
-    times: (u32, u64) => (i64, u8);
+    /// (cluster, run of records) → [`crate::chunks::TimesChunk`]: newest effective times so far, of
+    /// records that speak of the cluster or prove that somebody was looking.
+    times: (u32, u64) => &'static [u8];
     /// (cluster, group, plural) → number.
     types: (u32, &'static str, &'static str) => u32;
     /// Type number → [`TypeRow`].
@@ -98,7 +98,7 @@ tables! {
     lives: u64 => &'static [u8];
     /// (type, object): exists after the newest record.
     alive: (u32, u64) => ();
-    /// (object, order key) → [`VersionRow`].
+    /// (object, order key of the first one) → versions, see [`crate::versions`].
     versions: (u64, &'static [u8]) => &'static [u8];
     /// (object, number of the first version in it) → [`crate::bodies::BodyRow`].
     bodies: (u64, u32) => &'static [u8];
@@ -109,8 +109,8 @@ tables! {
     families: (u32, &'static str) => (u32, u32);
     /// Number → content, compressed.
     dictionaries: u32 => &'static [u8];
-    /// (record, ordinal) → [`LogRow`].
-    log: (u64, u32) => &'static [u8];
+    /// Run of records → [`crate::chunks::LogChunk`].
+    log: u64 => &'static [u8];
     /// (cluster or ALL, type or ALL, number) → [`GapRow`].
     gaps: (u32, u32, u64) => &'static [u8];
     /// (record, number) → why it could not be used.
@@ -274,33 +274,23 @@ pub(crate) struct LifeRow {
 }
 
 /// One version.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct VersionRow {
-    #[n(0)]
     pub(crate) verb: u8,
-    #[n(1)]
     pub(crate) rv: String,
-    #[n(2)]
     pub(crate) after_rv: Option<String>,
-    #[n(3)]
     pub(crate) index: u64,
-    #[n(4)]
     pub(crate) ordinal: u32,
-    #[n(5)]
     pub(crate) time: i64,
-    #[n(6)]
     pub(crate) basis: u8,
-    #[n(7)]
     pub(crate) redacted: bool,
+    /// How many versions of the object came before it.
+    pub(crate) number: u32,
     /// Number of the version whose body it shows.
-    #[n(8)]
     pub(crate) body: u32,
-    #[n(9)]
     pub(crate) source: u32,
     /// API version of the frame.
-    #[n(10)]
     pub(crate) version: String,
-    #[n(11)]
     pub(crate) address: Option<AddressRow>,
 }
 
@@ -342,20 +332,12 @@ pub(crate) struct NetworkIp {
 }
 
 /// What stands at a place of the log.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LogRow {
     /// A version: type, object, order key.
-    #[n(0)]
-    Version(
-        #[n(0)] u32,
-        #[n(1)] u64,
-        #[n(2)]
-        #[cbor(with = "minicbor::bytes")]
-        Vec<u8>,
-    ),
+    Version(u32, u64, Vec<u8>),
     /// A gap: its key.
-    #[n(1)]
-    Gap(#[n(0)] u32, #[n(1)] u32, #[n(2)] u64),
+    Gap(u32, u32, u64),
 }
 
 /// A blind stretch.

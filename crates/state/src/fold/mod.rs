@@ -20,6 +20,7 @@ use stele_record::{Header, Kind};
 use zstd::zstd_safe::DCtx;
 
 use crate::bodies::Packer;
+use crate::chunks::{LOG_RECORDS, LogChunk, TimesChunk};
 use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, TypeRow, Writer, row, unrow};
 use crate::{StateError, TimeBasis};
 
@@ -97,6 +98,10 @@ pub(crate) struct Fold<'txn> {
     types: BTreeMap<u32, TypeRow>,
     packer: &'txn mut Packer,
     unpacker: DCtx<'static>,
+    /// The row of the sequence that grows, and its number.
+    log: (u64, LogChunk),
+    /// The rows of times that grow, by cluster, and their numbers.
+    times: BTreeMap<u32, (u64, TimesChunk)>,
 }
 
 impl<'txn> Fold<'txn> {
@@ -118,6 +123,8 @@ impl<'txn> Fold<'txn> {
             types: BTreeMap::new(),
             packer,
             unpacker: DCtx::create(),
+            log: (0, LogChunk::default()),
+            times: BTreeMap::new(),
         })
     }
 
@@ -166,6 +173,10 @@ impl<'txn> Fold<'txn> {
         for (number, source) in &self.sources {
             self.w.source_rows.insert(number, row(source).as_slice())?;
         }
+        self.put_log()?;
+        for (cluster, (number, chunk)) in &self.times {
+            self.w.times.insert((*cluster, *number), chunk.pack().as_slice())?;
+        }
         for (key, stream) in &self.streams {
             self.w.streams.insert(key, row(stream).as_slice())?;
         }
@@ -198,12 +209,27 @@ impl<'txn> Fold<'txn> {
     }
 
     /// Puts a change into the sequence and gives its place within the record.
-    fn log(&mut self, index: u64, change: &LogRow) -> Result<u32, StateError> {
-        let ordinal = self.ordinal;
-        self.w.log.insert((index, ordinal), row(change).as_slice())?;
+    fn log(&mut self, index: u64, change: LogRow) -> Result<u32, StateError> {
+        let (ordinal, number) = (self.ordinal, index / LOG_RECORDS);
+        if self.log.0 != number || self.log.1.0.is_empty() {
+            self.put_log()?;
+            let stored = self.w.log.get(number)?;
+            let stored =
+                stored.map(|stored| LogChunk::unpack(number, stored.value())).transpose()?;
+            self.log = (number, stored.unwrap_or_default());
+        }
+        self.log.1.0.push((index, ordinal, change));
         self.ordinal += 1;
         self.applied.changes += 1;
         Ok(ordinal)
+    }
+
+    fn put_log(&mut self) -> Result<(), StateError> {
+        let (number, chunk) = &self.log;
+        if !chunk.0.is_empty() {
+            self.w.log.insert(*number, chunk.pack().as_slice())?;
+        }
+        Ok(())
     }
 
     /// Number of a cluster; a new one for a new id.

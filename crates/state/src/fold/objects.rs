@@ -12,6 +12,7 @@ use crate::StateError;
 use crate::query::Verb;
 use crate::rv::{self, Rank, order_key};
 use crate::tables::{AddressRow, LifeRow, LogRow, VersionRow, row, unrow};
+use crate::versions;
 
 /// What of an object every rule needs.
 #[derive(Deserialize)]
@@ -276,21 +277,15 @@ impl Fold<'_> {
     /// have ended or to have been seen later.
     fn existing_at(&self, object: u64, rv: &str) -> Result<Option<String>, StateError> {
         let limit = order_key(rv, 0, Rank::Gone);
-        let range = (object, [].as_slice())..(object + 1, [].as_slice());
-        for entry in self.w.versions.range(range)?.rev() {
-            let (key, value) = entry?;
-            let version: VersionRow = unrow(value.value())?;
+        // The newest that somebody saw, or that is not after the limit.
+        let last = versions::last_where(&self.w.versions, object, |version| {
             let verb = Verb::from_code(version.verb);
-            let seen = !matches!(verb, Verb::Vanished | Verb::Replaced);
-            if key.value().1 > limit.as_slice() {
-                if seen {
-                    return Ok(None);
-                }
-                continue;
-            }
-            return Ok((!verb.is_end()).then_some(version.rv));
-        }
-        Ok(None)
+            !matches!(verb, Verb::Vanished | Verb::Replaced) || version.order() <= limit
+        })?;
+        Ok(last.and_then(|last| {
+            let exists = last.order() <= limit && !Verb::from_code(last.verb).is_end();
+            exists.then_some(last.rv)
+        }))
     }
 
     /// Whether this version was seen before, from whatever source.
@@ -306,16 +301,15 @@ impl Fold<'_> {
         }
         if rv::is_ordered(rv) {
             let key = order_key(rv, 0, rank);
-            return Ok(self.w.versions.get((object, key.as_slice()))?.is_some());
+            // Most of what is asked for is newer than all that is known.
+            return Ok(
+                key <= life.last_order && versions::get(&self.w.versions, object, &key)?.is_some()
+            );
         }
-        for entry in self.w.versions.range((object, [].as_slice())..(object + 1, [].as_slice()))? {
-            let (key, value) = entry?;
-            let version: VersionRow = unrow(value.value())?;
-            if version.rv == rv && key.value().1.last() == Some(&(rank as u8)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let same = |version: &VersionRow| {
+            version.rv == rv && version.order().last() == Some(&(rank as u8))
+        };
+        Ok(versions::last_where(&self.w.versions, object, same)?.is_some())
     }
 
     fn put_version(
@@ -329,7 +323,7 @@ impl Fold<'_> {
         let number = life.versions;
         let key = order_key(draft.rv, number, draft.rank);
         let change = LogRow::Version(life.type_id, object, key.clone());
-        let ordinal = self.log(stamp.index, &change)?;
+        let ordinal = self.log(stamp.index, change)?;
         if let Some(body) = draft.body {
             self.put_body(object, number, &mut life, body)?;
             life.last_body = number;
@@ -346,12 +340,13 @@ impl Fold<'_> {
             time: stamp.time,
             basis: stamp.basis.code(),
             redacted: draft.redacted,
+            number,
             body: life.last_body,
             source: stamp.source,
             version: draft.version.to_owned(),
             address: draft.address,
         };
-        self.w.versions.insert((object, key.as_slice()), row(&version).as_slice())?;
+        versions::put(&mut self.w.versions, object, version)?;
         life.versions += 1;
         life.first_time = life.first_time.min(stamp.time);
         if life.first_rv.is_empty() || rv::compare(draft.rv, &life.first_rv) == Some(Ordering::Less)

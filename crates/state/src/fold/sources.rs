@@ -7,6 +7,7 @@ use redb::ReadableTable;
 use stele_record::{Declaration, Gap, Kind};
 
 use super::{Fault, Fold, FoldRecord, Stamp, as_u32, unusable};
+use crate::chunks::{TIMES_RECORDS, TimesChunk};
 use crate::tables::{ALL, GapRow, LogRow, SourceRow, StreamRow, row, unrow};
 use crate::{StateError, TimeBasis, rv};
 
@@ -47,12 +48,28 @@ impl Fold<'_> {
         time: i64,
         basis: TimeBasis,
     ) -> Result<(), StateError> {
-        let before = self.w.times.range((cluster, 0)..=(cluster, index))?.next_back();
-        let before = before.transpose()?.map(|entry| entry.1.value());
-        let newest = before.unwrap_or((time, basis.code()));
-        let newest = if time >= newest.0 { (time, basis.code()) } else { newest };
-        self.w.times.insert((cluster, index), newest)?;
+        let number = index / TIMES_RECORDS;
+        let (own, mut chunk) = match self.times.remove(&cluster) {
+            Some(growing) => growing,
+            None => self.newest_times(cluster)?.unwrap_or((number, TimesChunk::default())),
+        };
+        let before = chunk.at(index).unwrap_or((time, basis.code()));
+        let newest = if time >= before.0 { (time, basis.code()) } else { before };
+        if own != number {
+            self.w.times.insert((cluster, own), chunk.pack().as_slice())?;
+            chunk = TimesChunk::default();
+        }
+        chunk.put(index, newest);
+        self.times.insert(cluster, (number, chunk));
         Ok(())
+    }
+
+    fn newest_times(&self, cluster: u32) -> Result<Option<(u64, TimesChunk)>, StateError> {
+        let range = (cluster, 0)..=(cluster, u64::MAX);
+        let Some(entry) = self.w.times.range(range)?.next_back() else { return Ok(None) };
+        let (key, value) = entry?;
+        let number = key.value().1;
+        Ok(Some((number, TimesChunk::unpack(number, value.value())?)))
     }
 
     fn source(&mut self, id: &[u8; 32]) -> Result<u32, StateError> {
@@ -273,7 +290,7 @@ impl Fold<'_> {
     fn put_gap(&mut self, cluster: u32, type_id: u32, gap: &GapRow) -> Result<u64, StateError> {
         let number = self.count("gaps", 1)?;
         self.w.gaps.insert((cluster, type_id, number), row(gap).as_slice())?;
-        self.log(gap.index, &LogRow::Gap(cluster, type_id, number))?;
+        self.log(gap.index, LogRow::Gap(cluster, type_id, number))?;
         Ok(number)
     }
 

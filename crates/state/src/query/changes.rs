@@ -6,6 +6,7 @@ use super::names::Chosen;
 use super::read::View;
 use super::types::{Change, ChangeBody, Changes, Cursor};
 use super::{Filter, GapSeen};
+use crate::chunks::{LOG_RECORDS, LogChunk};
 use crate::tables::{ALL, GapRow, LogRow, unrow};
 use crate::{State, StateError};
 
@@ -37,16 +38,22 @@ impl State {
         let wanted = view.wanted(filter)?;
         let mut changes = Vec::new();
         let mut next = from;
-        let rows = view.rows.log.range((from.index, from.ordinal)..)?;
-        for (scanned, entry) in rows.enumerate() {
-            if changes.len() >= limit || scanned >= SCAN_MAX {
-                return Ok(Changes { changes, next, complete: false });
-            }
-            let (key, value) = entry?;
-            let (index, ordinal) = key.value();
-            next = Cursor { index, ordinal: ordinal.saturating_add(1) };
-            if let Some(body) = view.change(unrow(value.value())?, &wanted)? {
-                changes.push(Change { at: Cursor { index, ordinal }, body });
+        let mut scanned = 0;
+        for entry in view.rows.log.range(from.index / LOG_RECORDS..)? {
+            let (number, stored) = entry?;
+            for (index, ordinal, row) in LogChunk::unpack(number.value(), stored.value())?.0 {
+                let at = Cursor { index, ordinal };
+                if at < from {
+                    continue;
+                }
+                if changes.len() >= limit || scanned >= SCAN_MAX {
+                    return Ok(Changes { changes, next, complete: false });
+                }
+                scanned += 1;
+                next = Cursor { index, ordinal: ordinal.saturating_add(1) };
+                if let Some(body) = view.change(row, &wanted)? {
+                    changes.push(Change { at, body });
+                }
             }
         }
         let end = Cursor { index: view.next, ordinal: 0 };

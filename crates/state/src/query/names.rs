@@ -24,9 +24,8 @@ impl State {
         let view = self.view()?;
         let mut clusters = Vec::new();
         for (number, row) in view.clusters()? {
-            let mut times = view.rows.times.range((number, 0)..=(number, u64::MAX))?;
-            let first = times.next().transpose()?.map(|entry| Time(entry.1.value().0));
-            let last = times.next_back().transpose()?.map(|entry| Time(entry.1.value().0));
+            let first = view.first_time(number)?.map(Time);
+            let last = view.last_time(number, u64::MAX)?.map(|(time, _)| Time(time));
             let mut objects = 0;
             for (type_id, _) in view.types(number)? {
                 let alive = view.rows.alive.range((type_id, 0)..=(type_id, u64::MAX))?;

@@ -10,8 +10,9 @@ use zstd::zstd_safe::DCtx;
 
 use super::types::{AsOf, ObjectRef, Verb, Version};
 use crate::bodies::{BodyRow, Unpacker, unpack_dictionary};
+use crate::chunks::{TIMES_RECORDS, TimesChunk};
 use crate::tables::{ClusterRow, LifeRow, Reader, TypeRow, VersionRow, unrow};
-use crate::{Point, State, StateError, Time, TimeBasis, rv};
+use crate::{Point, State, StateError, Time, TimeBasis, rv, versions};
 
 /// Up to where a question looks.
 #[derive(Debug, Clone)]
@@ -146,10 +147,25 @@ impl View {
         cluster: u32,
         known: u64,
     ) -> Result<Option<(i64, TimeBasis)>, StateError> {
-        let mut range = self.rows.times.range((cluster, 0)..=(cluster, known))?;
-        let Some(entry) = range.next_back() else { return Ok(None) };
-        let (time, basis) = entry?.1.value();
-        Ok(Some((time, TimeBasis::from_code(basis))))
+        // The run that holds the record may begin with a later one.
+        let range = (cluster, 0)..=(cluster, known / TIMES_RECORDS);
+        for entry in self.rows.times.range(range)?.rev() {
+            let (key, value) = entry?;
+            let chunk = TimesChunk::unpack(key.value().1, value.value())?;
+            if let Some((time, basis)) = chunk.at(known) {
+                return Ok(Some((time, TimeBasis::from_code(basis))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Effective time of the first record that speaks of the cluster.
+    pub(crate) fn first_time(&self, cluster: u32) -> Result<Option<i64>, StateError> {
+        let mut range = self.rows.times.range((cluster, 0)..=(cluster, u64::MAX))?;
+        let Some(entry) = range.next() else { return Ok(None) };
+        let (key, value) = entry?;
+        let chunk = TimesChunk::unpack(key.value().1, value.value())?;
+        Ok(chunk.0.first().map(|(_, time, _)| *time))
     }
 
     pub(crate) fn cluster_row(&self, number: u32) -> Result<ClusterRow, StateError> {
@@ -169,14 +185,13 @@ impl View {
 
     /// All versions of an object in their order, whatever the bound.
     pub(crate) fn versions(&self, object: u64) -> Result<Vec<VersionRow>, StateError> {
-        let range = self.rows.versions.range((object, [].as_slice())..(object + 1, [].as_slice()));
-        range?.map(|entry| unrow(entry?.1.value())).collect()
+        versions::all(&self.rows.versions, object)
     }
 
     /// The version with this order key.
     pub(crate) fn version(&self, object: u64, order: &[u8]) -> Result<VersionRow, StateError> {
-        let found = self.rows.versions.get((object, order))?;
-        found.map_or_else(|| Err(damaged("version")), |found| unrow(found.value()))
+        let found = versions::get(&self.rows.versions, object, order)?;
+        found.ok_or_else(|| damaged("version"))
     }
 
     /// The newest version within the bound, ends included.
@@ -185,14 +200,7 @@ impl View {
         object: u64,
         bound: &Bound,
     ) -> Result<Option<VersionRow>, StateError> {
-        let range = self.rows.versions.range((object, [].as_slice())..(object + 1, [].as_slice()));
-        for entry in range?.rev() {
-            let version: VersionRow = unrow(entry?.1.value())?;
-            if bound.sees(&version) {
-                return Ok(Some(version));
-            }
-        }
-        Ok(None)
+        versions::last_where(&self.rows.versions, object, |version| bound.sees(version))
     }
 
     /// The version in which an object exists at the bound.

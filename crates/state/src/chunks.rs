@@ -1,0 +1,196 @@
+//! Rows for runs of records: what was said by many records in a row, each told by what differs from
+//! the one before it.
+
+use minicbor::{Decode, Encode};
+
+use crate::rv;
+use crate::tables::LogRow;
+
+/// Records of one row of the sequence of changes.
+pub(crate) const LOG_RECORDS: u64 = 64;
+/// Records of one row of times.
+pub(crate) const TIMES_RECORDS: u64 = 256;
+
+/// Consecutive entries of the sequence of changes: record, place within it, what changed.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct LogChunk(pub(crate) Vec<(u64, u32, LogRow)>);
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct PackedChange {
+    /// Within the chunk.
+    #[n(0)]
+    record: u8,
+    #[n(1)]
+    type_id: u32,
+    #[n(2)]
+    object: u64,
+    #[n(3)]
+    rank: u8,
+    /// Difference of the resource versions; left out where they are no numbers, and of gaps.
+    #[n(4)]
+    rv: Option<i64>,
+    #[n(5)]
+    #[cbor(with = "minicbor::bytes")]
+    order: Option<Vec<u8>>,
+    /// The cluster of a gap; `object` is its number then.
+    #[n(6)]
+    gap: Option<u32>,
+}
+
+impl LogChunk {
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        let mut before = 0;
+        let pack = |(index, _, change): &(u64, u32, LogRow)| {
+            // Its remainder is below 64.
+            let record = (index % LOG_RECORDS) as u8;
+            match change {
+                LogRow::Version(type_id, object, order) => {
+                    let numbered = numbered(order);
+                    let rv = numbered.map(|(rv, _)| rv - std::mem::replace(&mut before, rv));
+                    PackedChange {
+                        record,
+                        type_id: *type_id,
+                        object: *object,
+                        rank: numbered.map_or(0, |(_, rank)| rank),
+                        rv,
+                        order: numbered.is_none().then(|| order.clone()),
+                        gap: None,
+                    }
+                }
+                LogRow::Gap(cluster, type_id, number) => PackedChange {
+                    record,
+                    type_id: *type_id,
+                    object: *number,
+                    rank: 0,
+                    rv: None,
+                    order: None,
+                    gap: Some(*cluster),
+                },
+            }
+        };
+        crate::tables::row(&self.0.iter().map(pack).collect::<Vec<_>>())
+    }
+
+    /// The chunk with this number.
+    pub(crate) fn unpack(number: u64, bytes: &[u8]) -> Result<Self, crate::StateError> {
+        let packed: Vec<PackedChange> = crate::tables::unrow(bytes)?;
+        let (mut before, mut entries) = (0_i64, Vec::with_capacity(packed.len()));
+        for packed in packed {
+            let index = number * LOG_RECORDS + u64::from(packed.record);
+            let ordinal = match entries.last() {
+                Some((last, ordinal, _)) if *last == index => ordinal + 1,
+                _ => 0,
+            };
+            let change = match (packed.gap, packed.order, packed.rv) {
+                (Some(cluster), ..) => LogRow::Gap(cluster, packed.type_id, packed.object),
+                (None, Some(order), _) => LogRow::Version(packed.type_id, packed.object, order),
+                (None, None, rv) => {
+                    before = before.wrapping_add(rv.unwrap_or(0));
+                    let order = rv::numbered_key(before, packed.rank);
+                    LogRow::Version(packed.type_id, packed.object, order)
+                }
+            };
+            entries.push((index, ordinal, change));
+        }
+        Ok(Self(entries))
+    }
+}
+
+/// The number and the rank in an order key, if it comes back the same from them.
+fn numbered(order: &[u8]) -> Option<(i64, u8)> {
+    let number: i64 = rv::of_order_key(order)?.parse().ok()?;
+    let rank = *order.last()?;
+    (rv::numbered_key(number, rank) == order).then_some((number, rank))
+}
+
+/// Consecutive records of a cluster after which the newest time is another: record, time, basis.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct TimesChunk(pub(crate) Vec<(u64, i64, u8)>);
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct PackedTime {
+    /// Within the chunk.
+    #[n(0)]
+    record: u8,
+    #[n(1)]
+    time: i64,
+    /// Left out where it is as before.
+    #[n(2)]
+    basis: Option<u8>,
+}
+
+impl TimesChunk {
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        let mut before = (0_i64, 0);
+        let pack = |&(index, time, basis): &(u64, i64, u8)| {
+            let (earlier, old) = std::mem::replace(&mut before, (time, basis));
+            PackedTime {
+                record: (index % TIMES_RECORDS) as u8,
+                time: time.wrapping_sub(earlier),
+                basis: (basis != old).then_some(basis),
+            }
+        };
+        crate::tables::row(&self.0.iter().map(pack).collect::<Vec<_>>())
+    }
+
+    /// The chunk with this number.
+    pub(crate) fn unpack(number: u64, bytes: &[u8]) -> Result<Self, crate::StateError> {
+        let packed: Vec<PackedTime> = crate::tables::unrow(bytes)?;
+        let mut before = (0_i64, 0);
+        let unpack = |packed: PackedTime| {
+            before = (before.0.wrapping_add(packed.time), packed.basis.unwrap_or(before.1));
+            (number * TIMES_RECORDS + u64::from(packed.record), before.0, before.1)
+        };
+        Ok(Self(packed.into_iter().map(unpack).collect()))
+    }
+
+    /// The newest time after the record at `index`.
+    pub(crate) fn at(&self, index: u64) -> Option<(i64, u8)> {
+        let after = self.0.partition_point(|(record, ..)| *record <= index);
+        self.0.get(after.checked_sub(1)?).map(|(_, time, basis)| (*time, *basis))
+    }
+
+    /// Notes the newest time after the record at `index`, which is none before the last one.
+    pub(crate) fn put(&mut self, index: u64, newest: (i64, u8)) {
+        match self.0.last_mut() {
+            Some((_, time, basis)) if (*time, *basis) == newest => {}
+            Some((last, time, basis)) if *last == index => (*time, *basis) = newest,
+            _ => self.0.push((index, newest.0, newest.1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rv::{Rank, order_key};
+
+    #[test]
+    fn changes_come_back() {
+        let key = |rv: &str, rank| order_key(rv, 9, rank);
+        let entries = vec![
+            (640, 0, LogRow::Version(3, 70_000, key("4711", Rank::Body))),
+            (640, 1, LogRow::Version(3, 70_001, key("4700", Rank::Gone))),
+            (650, 0, LogRow::Gap(u32::MAX, 7, 12)),
+            (650, 1, LogRow::Version(4, 1, key("odd", Rank::Deleted))),
+            (703, 0, LogRow::Version(4, 1, key(&"9".repeat(30), Rank::Body))),
+            (703, 1, LogRow::Version(4, 1, key("9223372036854775807", Rank::Body))),
+        ];
+        let chunk = LogChunk(entries);
+        assert_eq!(LogChunk::unpack(10, &chunk.pack()).unwrap(), chunk);
+    }
+
+    #[test]
+    fn times_come_back_and_are_kept_once() {
+        let mut chunk = TimesChunk::default();
+        for (index, time) in [(512, 5), (513, 5), (513, 7), (520, i64::MIN), (767, i64::MAX)] {
+            chunk.put(index, (time, 1));
+        }
+        assert_eq!(chunk.0.len(), 4);
+        assert_eq!(TimesChunk::unpack(2, &chunk.pack()).unwrap(), chunk);
+        let at = [511, 512, 513, 519, 520, 800].map(|index| chunk.at(index).map(|(time, _)| time));
+        assert_eq!(at, [None, Some(5), Some(7), Some(7), Some(i64::MIN), Some(i64::MAX)]);
+    }
+}

@@ -13,6 +13,7 @@ mod bodies;
 mod chunks;
 mod engine;
 mod error;
+mod existence;
 mod fold;
 pub mod json;
 pub mod point;

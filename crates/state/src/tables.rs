@@ -96,8 +96,13 @@ tables! {
     uids: (u32, &'static str, u32) => u64;
     /// Object → [`LifeRow`].
     lives: u64 => &'static [u8];
-    /// (type, object): exists after the newest record.
-    alive: (u32, u64) => ();
+    /// (type, namespace, object) → smallest effective time: exists after the newest record.
+    alive: (u32, &'static str, u64) => i64;
+    /// (type, namespace, class of length, begin, object) → end: existed once, at no other time; see
+    /// [`crate::existence`].
+    existed: (u32, &'static str, u8, i64, u64) => i64;
+    /// (type, namespace) → bits of the classes of length in `existed`.
+    classes: (u32, &'static str) => u64;
     /// (object, order key of the first one) → versions, see [`crate::versions`].
     versions: (u64, &'static [u8]) => &'static [u8];
     /// (object, number of the first version in it) → [`crate::bodies::BodyRow`].
@@ -271,6 +276,9 @@ pub(crate) struct LifeRow {
     /// Number of the first version in the row of bodies that still grows.
     #[n(14)]
     pub(crate) growing: Option<u32>,
+    /// Begin and end of its row in `existed`; an end of `i64::MAX` stands for one in `alive`.
+    #[n(15)]
+    pub(crate) existence: Option<(i64, i64)>,
 }
 
 /// One version.

@@ -17,6 +17,8 @@ use crate::tables::{AddressRow, VersionRow, row, unrow};
 /// Most versions in a row.
 const ROW_VERSIONS: usize = 16;
 
+/// A row: its key's bytes, and its versions.
+type Row = (Vec<u8>, Vec<VersionRow>);
 type Key = (u64, &'static [u8]);
 type Value = &'static [u8];
 
@@ -159,7 +161,7 @@ fn row_at(
     table: &impl ReadableTable<Key, Value>,
     object: u64,
     order: &[u8],
-) -> Result<Option<(Vec<u8>, Vec<VersionRow>)>, StateError> {
+) -> Result<Option<Row>, StateError> {
     let below = table.range((object, [].as_slice())..=(object, order))?.next_back();
     let found = match below {
         Some(found) => Some(found),

@@ -200,6 +200,33 @@ fn compare(server: &Server, state: &State, seed: u64) -> (u32, u32) {
     (exact, unsure)
 }
 
+/// Whether a list, which looks for what may have existed, has what a look at every life of every name
+/// finds, at many times and by what was known at many records.
+fn compare_with_names(state: &State, seed: u64) {
+    let records = state.next_index();
+    let ask = |name: Option<String>, at: &Point, known_at: Option<u64>| {
+        let filter = Filter { resource: Some("widgets".to_owned()), name, ..Filter::default() };
+        let listing = state.list(&ListQuery { known_at, ..ListQuery::new(filter, at.clone()) });
+        let objects = listing.unwrap().objects.into_iter();
+        objects.map(|o| (o.reference.name, o.reference.uid, o.version.resource_version)).collect()
+    };
+    let knowns = (0..records).step_by(17).map(Some).chain([None]);
+    for known in knowns {
+        let times = (0..=STEPS + 1).step_by(9);
+        let times =
+            times.map(|s| Point::Observed(stele_state::Time(i64::try_from(s).unwrap() * S)));
+        for at in times.chain([Point::Now, Point::Index(records / 2)]) {
+            let listed: Vec<_> = ask(None, &at, known);
+            let mut named: Vec<_> = Vec::new();
+            for name in 0..6 {
+                let mut lives: Vec<_> = ask(Some(format!("w{name}")), &at, known);
+                named.append(&mut lives);
+            }
+            assert_eq!(listed, named, "seed {seed}, {at:?}, known at {known:?}");
+        }
+    }
+}
+
 #[test]
 fn what_touches_no_gap_is_the_truth() {
     let (mut exact, mut unsure) = (0, 0);
@@ -231,6 +258,7 @@ fn what_touches_no_gap_is_the_truth() {
             let again = State::in_memory().unwrap();
             common::fold_into(&again, &records, 1);
             assert_eq!(again.digest().unwrap(), state.digest().unwrap(), "seed {seed}");
+            compare_with_names(&state, seed);
         }
         let (right, open) = compare(&server, &state, seed);
         exact += right;

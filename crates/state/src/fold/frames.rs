@@ -311,8 +311,8 @@ impl Fold<'_> {
                 known.push(entry?.1.value());
             }
         } else {
-            for entry in self.w.alive.range((key.0, 0)..=(key.0, u64::MAX))? {
-                known.push(entry?.0.value().1);
+            for entry in self.w.alive.range((key.0, "", 0)..(key.0 + 1, "", 0))? {
+                known.push(entry?.0.value().2);
             }
         }
         let mut missing = Vec::new();

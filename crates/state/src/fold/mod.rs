@@ -86,7 +86,7 @@ struct Context {
 
 /// A write transaction in the making.
 pub(crate) struct Fold<'txn> {
-    w: Writer<'txn>,
+    pub(crate) w: Writer<'txn>,
     next: u64,
     applied: Applied,
     /// Changes and problems of the record at hand so far.

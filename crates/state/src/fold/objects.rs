@@ -359,12 +359,11 @@ impl Fold<'_> {
             life.alive = !draft.verb.is_end();
             life.ended = (!life.alive).then_some((stamp.time, stamp.index));
         }
-        if life.alive {
-            self.w.alive.insert((life.type_id, object), ())?;
-        } else {
-            self.w.alive.remove((life.type_id, object))?;
+        if !life.alive {
             self.seal_bodies(object, &mut life)?;
         }
+        let newest = self.newest_time(cluster, stamp)?;
+        self.keep_existence(object, &mut life, newest)?;
         self.w.lives.insert(object, row(&life).as_slice())?;
         Ok(())
     }

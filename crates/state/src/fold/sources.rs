@@ -64,6 +64,16 @@ impl Fold<'_> {
         Ok(())
     }
 
+    /// Newest effective time of a cluster, with the record at hand.
+    pub(super) fn newest_time(&self, cluster: u32, stamp: Stamp) -> Result<i64, StateError> {
+        let at = |chunk: &TimesChunk| chunk.at(stamp.index).map(|(time, _)| time);
+        let newest = match self.times.get(&cluster) {
+            Some((_, chunk)) => at(chunk),
+            None => self.newest_times(cluster)?.and_then(|(_, chunk)| at(&chunk)),
+        };
+        Ok(newest.map_or(stamp.time, |newest| newest.max(stamp.time)))
+    }
+
     fn newest_times(&self, cluster: u32) -> Result<Option<(u64, TimesChunk)>, StateError> {
         let range = (cluster, 0)..=(cluster, u64::MAX);
         let Some(entry) = self.w.times.range(range)?.next_back() else { return Ok(None) };

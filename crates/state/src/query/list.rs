@@ -87,8 +87,7 @@ impl View {
     ) -> Result<Vec<Found>, StateError> {
         let mut found = Vec::new();
         for chosen in types {
-            for object in self.matching(chosen, filter)? {
-                let life = self.life(object)?;
+            for (object, life) in self.possible(chosen, filter, bound)? {
                 let Some(version) = self.at(object, &life, bound)? else { continue };
                 let mut body = None;
                 if !filter.labels.is_empty() {
@@ -102,6 +101,35 @@ impl View {
             }
         }
         Ok(found)
+    }
+
+    /// Lives of a type whose names fulfil the filter, by namespace, name and uid; among them all
+    /// that exist at the bound.
+    fn possible(
+        &self,
+        chosen: &Chosen,
+        filter: &Filter,
+        bound: &Bound,
+    ) -> Result<Vec<(u64, LifeRow)>, StateError> {
+        let namespace = filter.namespace.as_deref();
+        let (Some(number), Some(time), None) = (chosen.number, bound.existed, &filter.name) else {
+            let objects = self.matching(chosen, filter)?;
+            return objects.into_iter().map(|object| Ok((object, self.life(object)?))).collect();
+        };
+        if namespace.is_some() && !chosen.shown.namespaced {
+            return Ok(Vec::new());
+        }
+        let mut lives = Vec::new();
+        for object in self.rows.may_have_existed(number, namespace, time)? {
+            let life = self.life(object)?;
+            if filter.fields.matches(&life.namespace, &life.name) {
+                lives.push((object, life));
+            }
+        }
+        lives.sort_unstable_by(|(_, a), (_, b)| {
+            (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid))
+        });
+        Ok(lives)
     }
 
     /// All lives of a type whose names fulfil the filter, by namespace, name and uid. With a

@@ -28,7 +28,7 @@ impl State {
             let last = view.last_time(number, u64::MAX)?.map(|(time, _)| Time(time));
             let mut objects = 0;
             for (type_id, _) in view.types(number)? {
-                let alive = view.rows.alive.range((type_id, 0)..=(type_id, u64::MAX))?;
+                let alive = view.rows.alive.range((type_id, "", 0)..(type_id + 1, "", 0))?;
                 objects += alive.count() as u64;
             }
             clusters.push(Cluster {

@@ -33,6 +33,9 @@ pub(crate) struct Bound {
     pub(crate) known: Option<u64>,
     /// The time the answer is for.
     pub(crate) time: Option<i64>,
+    /// Only what may have existed then, by what is known up to now, can exist at the bound; `None`
+    /// where that does not follow.
+    pub(crate) existed: Option<i64>,
     pub(crate) basis: TimeBasis,
 }
 
@@ -138,7 +141,14 @@ impl View {
             Point::ResourceVersion(rv) => (Limit::Rv(rv.clone()), None),
         };
         let basis = latest.map_or(TimeBasis::Observed, |(_, basis)| basis);
-        Ok(Bound { limit, known, time, basis })
+        // What is known no more had not ended then: see `existence`.
+        let newest = latest.map(|(time, _)| time);
+        let existed = match &limit {
+            Limit::Known => newest,
+            Limit::Time(time) => newest.map(|newest| newest.min(*time)),
+            Limit::Rv(_) => None,
+        };
+        Ok(Bound { limit, known, time, existed, basis })
     }
 
     /// Newest effective time of the records up to `known` that speak of the cluster.

@@ -174,8 +174,22 @@ pub(crate) fn stem(name: &str) -> &str {
 #[derive(Default)]
 pub(crate) struct Packer {
     context: CCtx<'static>,
-    dictionaries: HashMap<u32, Arc<CDict<'static>>>,
-    plain: Option<Arc<CDict<'static>>>,
+    dictionaries: HashMap<u32, Arc<Ready>>,
+    plain: Option<Arc<Ready>>,
+    out: Vec<u8>,
+}
+
+/// A dictionary to write and to read with.
+pub(crate) struct Ready {
+    write: CDict<'static>,
+    pub(crate) read: DDict<'static>,
+}
+
+impl Ready {
+    fn new(content: &[u8]) -> Arc<Self> {
+        let (write, read) = (CDict::create(content, ZSTD_LEVEL), DDict::create(content));
+        Arc::new(Self { write, read })
+    }
 }
 
 impl Packer {
@@ -189,23 +203,26 @@ impl Packer {
         if self.dictionaries.len() >= WRITERS_KEPT {
             self.dictionaries.clear();
         }
-        self.dictionaries.insert(number, Arc::new(CDict::create(content, ZSTD_LEVEL)));
+        self.dictionaries.insert(number, Ready::new(content));
+    }
+
+    /// A dictionary that is ready.
+    pub(crate) fn dictionary(&self, number: u32) -> Option<Arc<Ready>> {
+        self.dictionaries.get(&number).map(Arc::clone)
     }
 
     fn compress(&mut self, text: &[u8], dictionary: Option<u32>) -> Result<Vec<u8>, StateError> {
         let dictionary = match dictionary {
-            Some(number) => self.dictionaries.get(&number).map(Arc::clone),
-            None => {
-                let empty = || Arc::new(CDict::create(&[], ZSTD_LEVEL));
-                Some(Arc::clone(self.plain.get_or_insert_with(empty)))
-            }
+            Some(number) => self.dictionary(number),
+            None => Some(Arc::clone(self.plain.get_or_insert_with(|| Ready::new(&[])))),
         };
         let dictionary = dictionary.ok_or_else(|| damaged("its dictionary is not ready"))?;
-        let mut out = Vec::with_capacity(compress_bound(text.len()));
-        self.context.compress_using_cdict(&mut out, text, &dictionary).map_err(|code| {
-            StateError::Engine(format!("compression failed: {}", get_error_name(code)))
-        })?;
-        Ok(out)
+        self.out.clear();
+        self.out.reserve(compress_bound(text.len()));
+        self.context.compress_using_cdict(&mut self.out, text, &dictionary.write).map_err(
+            |code| StateError::Engine(format!("compression failed: {}", get_error_name(code))),
+        )?;
+        Ok(self.out.clone())
     }
 }
 

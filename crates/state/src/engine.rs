@@ -24,7 +24,7 @@ const FILE: &str = "state.redb";
 const CACHE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A batch that ends behind a multiple of this index is made durable.
-const DURABLE_EVERY: u64 = 4_096;
+const DURABLE_EVERY: u64 = 65_536;
 
 /// The state of all clusters over time. Cloning gives another handle on the same state.
 #[derive(Clone)]

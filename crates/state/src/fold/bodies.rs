@@ -1,7 +1,6 @@
 //! Writing bodies: which row each goes to, when a row is sealed, and which dictionary it has.
 
 use redb::ReadableTable;
-use zstd::zstd_safe::DDict;
 
 use super::{Fold, as_u32};
 use crate::StateError;
@@ -49,10 +48,10 @@ impl Fold<'_> {
         let Some(first) = life.growing.take() else { return Ok(()) };
         let mut bodies = self.body_row(object, first)?;
         self.w.growing.remove((object, first))?;
-        let dictionary = bodies.dictionary.map(|number| self.dictionary(number)).transpose()?;
-        let dictionary = dictionary.map(|content| DDict::create(&content));
-        let mut unpacker =
-            Unpacker { context: &mut self.unpacker, dictionary: dictionary.as_ref() };
+        self.ready(bodies.dictionary)?;
+        let dictionary = bodies.dictionary.and_then(|number| self.packer.dictionary(number));
+        let dictionary = dictionary.as_ref().map(|ready| &ready.read);
+        let mut unpacker = Unpacker { context: &mut self.unpacker, dictionary };
         let texts = bodies.texts(&mut unpacker)?;
         let mut family = self.family(life)?;
         if family.dictionary.is_none() && family.objects > 1 {

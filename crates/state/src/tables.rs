@@ -114,6 +114,14 @@ tables! {
     families: (u32, &'static str) => (u32, u32);
     /// Number → content, compressed.
     dictionaries: u32 => &'static [u8];
+    /// (uid, object): some version of the object names the uid, which is not its own. Uids are keys
+    /// of [`uid_key`].
+    referrers: (&'static [u8], u64) => ();
+    /// (uid, resource version, record of an audit event) → when the request came: it made the version.
+    made: (&'static [u8], &'static str, u64) => i64;
+    /// (group, plural, namespace, name, record of an audit event) → when the request came, and
+    /// whether it deletes. Of requests of which the answer does not show what they made.
+    requests: (&'static str, &'static str, &'static str, &'static str, u64) => (i64, bool);
     /// Run of records → [`crate::chunks::LogChunk`].
     log: u64 => &'static [u8];
     /// (cluster or ALL, type or ALL, number) → [`GapRow`].
@@ -385,6 +393,17 @@ pub(crate) struct GapRow {
 
 fn bytes_of<'a, T: redb::Value + 'a>(value: &'a T::SelfType<'a>) -> Vec<u8> {
     T::as_bytes(value).as_ref().to_vec()
+}
+
+/// A uid as a key: 16 bytes if it is a UUID as Kubernetes writes it, its text otherwise.
+pub(crate) fn uid_key(uid: &str) -> Vec<u8> {
+    let dashes = [8, 13, 18, 23].iter().all(|at| uid.as_bytes().get(*at) == Some(&b'-'));
+    let bytes = (uid.len() == 36 && dashes).then(|| hex::decode(uid.replace('-', "")).ok());
+    match bytes.flatten() {
+        Some(bytes) if bytes.len() == 16 && !uid.bytes().any(|b| b.is_ascii_uppercase()) => bytes,
+        // A text of 15 bytes must not be taken for one.
+        _ => [&[0xff; 17], uid.as_bytes()].concat(),
+    }
 }
 
 /// The bytes of a row.

@@ -117,7 +117,7 @@ fn what_a_list_misses_has_vanished_within_two_versions() {
     let state = relisted().fold();
     let history = |name: &str| {
         let filter = Filter { name: Some(name.to_owned()), ..pods() };
-        state.history(&ListQuery::new(filter, Point::Now)).unwrap()
+        state.history(&ListQuery::new(filter, Point::Now).into()).unwrap()
     };
     let b = history("b");
     let end = b.lives[0].versions.last().unwrap();
@@ -305,7 +305,7 @@ fn a_version_counts_once_and_out_of_order_versions_find_their_place() {
     log.records.extend(other.records);
     let state = log.fold();
     let filter = Filter { name: Some("a".to_owned()), ..pods() };
-    let history = state.history(&ListQuery::new(filter, Point::Now)).unwrap();
+    let history = state.history(&ListQuery::new(filter, Point::Now).into()).unwrap();
     let rvs: Vec<_> =
         history.lives[0].versions.iter().map(|v| (&*v.resource_version, v.index)).collect();
     assert_eq!(rvs, [("5", 0), ("11", 3), ("12", 1)]);

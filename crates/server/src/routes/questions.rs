@@ -188,7 +188,7 @@ pub(super) async fn history(
     let question = params.into_query(&app)?;
     let until = question.at.clone();
     let points: Vec<&Point> = since.iter().chain([&until]).collect();
-    let found = ask(&app, "history", &points, move |state| state.history(&question)).await?;
+    let found = ask(&app, "history", &points, move |state| state.history(&question.into())).await?;
     let History { as_of, lives, gaps: touched } = found;
     let mut items = Vec::new();
     for life in lives {

@@ -4,6 +4,7 @@
 //! transaction ends, so that the size of a batch leaves no trace.
 
 mod address;
+mod audit;
 mod bodies;
 mod frames;
 mod objects;
@@ -152,9 +153,11 @@ impl<'txn> Fold<'txn> {
         let stamp = self.enter(record)?;
         if header.payload_len != record.payload.len() as u64 {
             return match header.kind {
-                Kind::KUBE_LIST | Kind::KUBE_WATCH | Kind::KUBE_RESOURCES | Kind::GAP => {
-                    Err(unusable("the payload is not available"))
-                }
+                Kind::KUBE_LIST
+                | Kind::KUBE_WATCH
+                | Kind::KUBE_RESOURCES
+                | Kind::KUBE_AUDIT
+                | Kind::GAP => Err(unusable("the payload is not available")),
                 _ => Ok(()),
             };
         }
@@ -164,6 +167,7 @@ impl<'txn> Fold<'txn> {
             Kind::KUBE_LIST => self.list_page(stamp, record.payload),
             Kind::KUBE_WATCH => self.watch_line(stamp, record.payload),
             Kind::KUBE_RESOURCES => self.resources(stamp, record.payload),
+            Kind::KUBE_AUDIT => self.audit(stamp, header, record.payload),
             _ => Ok(()),
         }
     }

@@ -11,8 +11,13 @@ use super::{Context, Fault, Fold, Stamp, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv::{self, Rank, order_key};
-use crate::tables::{AddressRow, LifeRow, LogRow, VersionRow, row, unrow};
+use crate::tables::{AddressRow, LifeRow, LogRow, VersionRow, row, uid_key, unrow};
 use crate::versions;
+
+/// The field that names an object by its uid.
+const UID: &str = "\"uid\"";
+/// Longest text that is kept as a uid.
+const UID_BYTES_MAX: usize = 128;
 
 /// What of an object every rule needs.
 #[derive(Deserialize)]
@@ -97,6 +102,7 @@ impl Fold<'_> {
             address,
         };
         let new = life.versions == 0;
+        self.keep_referred(object, &meta.uid, raw.get())?;
         self.put_version(stamp, context.cluster, object, life, draft)?;
         if new {
             self.end_before_later(stamp, context, meta, object)?;
@@ -105,6 +111,29 @@ impl Fold<'_> {
             self.end_by_list(stamp, context, object, rv, listed.unwrap_or(rv))?;
         }
         Ok(seen)
+    }
+
+    /// Keeps which other objects an object names by their uids: its owners, what an event is about,
+    /// what an address leads to.
+    fn keep_referred(&mut self, object: u64, own: &str, raw: &str) -> Result<(), StateError> {
+        let mut rest = raw;
+        while let Some(at) = rest.find(UID) {
+            rest = &rest[at + UID.len()..];
+            let value = rest.trim_start().strip_prefix(':').map(str::trim_start);
+            // A uid with an escape in it is none.
+            let uid = value.and_then(|value| Some(value.strip_prefix('"')?.split_once('"')?.0));
+            let Some(uid) =
+                uid.filter(|uid| *uid != own && (1..=UID_BYTES_MAX).contains(&uid.len()))
+            else {
+                continue;
+            };
+            let key = uid_key(uid);
+            let key = (key.as_slice(), object);
+            if self.w.referrers.get(key)?.is_none() {
+                self.w.referrers.insert(key, ())?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the newest version of a type that any source has shown.

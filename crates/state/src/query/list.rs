@@ -1,9 +1,9 @@
-//! Objects at a point, and everything that was ever known of one name.
+//! Objects at a point.
 
 use super::gaps::Window;
 use super::names::Chosen;
 use super::read::{Bound, View, to_version};
-use super::types::{History, Life, Listing, Object, Verb};
+use super::types::{Listing, Object};
 use super::{Filter, ListQuery};
 use crate::tables::{LifeRow, VersionRow};
 use crate::{State, StateError};
@@ -41,39 +41,6 @@ impl State {
             objects,
             gaps,
         })
-    }
-
-    /// All lives and versions of the objects with a name, up to a point.
-    ///
-    /// # Errors
-    /// As [`State::list`]; the filter must name a type and an object.
-    pub fn history(&self, query: &ListQuery) -> Result<History, StateError> {
-        let filter = &query.filter;
-        if filter.resource.is_none() || filter.name.is_none() {
-            return Err(StateError::invalid(
-                "a history is that of one object",
-                "name its type and the object, for example deploy/web",
-            ));
-        }
-        let view = self.view()?;
-        let cluster = view.one_cluster(filter.cluster.as_deref())?;
-        let types = view.chosen(cluster, filter.resource.as_deref())?;
-        let bound = view.bound(cluster, &query.at, query.known_at)?;
-        let mut lives = Vec::new();
-        for chosen in &types {
-            for object in view.matching(chosen, filter)? {
-                lives.extend(view.to_life(object, &bound, query.without_bodies)?);
-            }
-        }
-        lives.sort_by_key(|(first, _)| *first);
-        let lives: Vec<Life> = lives.into_iter().map(|(_, life)| life).collect();
-        let first = lives.iter().flat_map(|life| &life.versions).map(|v| v.time.0).min();
-        let window = match first {
-            Some(_) if bound.time.is_some() => Window::span(first, &bound),
-            _ => Window::of(&bound),
-        };
-        let gaps = view.gaps(cluster, &types, &window, &bound)?;
-        Ok(History { as_of: bound.as_of(), lives, gaps })
     }
 }
 
@@ -134,7 +101,11 @@ impl View {
 
     /// All lives of a type whose names fulfil the filter, by namespace, name and uid. With a
     /// namespace only that part of the table is read.
-    fn matching(&self, chosen: &Chosen, filter: &Filter) -> Result<Vec<u64>, StateError> {
+    pub(super) fn matching(
+        &self,
+        chosen: &Chosen,
+        filter: &Filter,
+    ) -> Result<Vec<u64>, StateError> {
         let Some(number) = chosen.number else { return Ok(Vec::new()) };
         let namespace = filter.namespace.as_deref();
         let name = filter.name.as_deref();
@@ -172,26 +143,5 @@ impl View {
             None => Some(self.body(found.object, &found.version)?),
         };
         Ok(Object { reference, version: to_version(&found.version, body)? })
-    }
-
-    /// A life with what is visible of it, and the record that began it.
-    fn to_life(
-        &self,
-        object: u64,
-        bound: &Bound,
-        bare: bool,
-    ) -> Result<Option<(u64, Life)>, StateError> {
-        let rows = self.versions(object)?;
-        let visible: Vec<VersionRow> = rows.into_iter().filter(|row| bound.sees(row)).collect();
-        let (Some(first), Some(last)) = (visible.first(), visible.last()) else { return Ok(None) };
-        let reference = self.reference(&self.life(object)?, last)?;
-        let exists = !Verb::from_code(last.verb).is_end();
-        let began = first.index;
-        let mut versions = Vec::with_capacity(visible.len());
-        for row in &visible {
-            let body = if bare { None } else { Some(self.body(object, row)?) };
-            versions.push(to_version(row, body)?);
-        }
-        Ok(Some((began, Life { reference, exists, versions })))
     }
 }

@@ -7,6 +7,7 @@ mod changes;
 mod coverage;
 mod diff;
 mod gaps;
+mod history;
 mod ip;
 mod ip_types;
 mod lease;
@@ -17,11 +18,13 @@ pub mod selector;
 mod shown;
 mod types;
 
+pub use history::{HISTORY_OBJECTS_MAX, HistoryQuery};
 pub use ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};
 pub use selector::{FieldSelector, LabelSelector};
 pub use types::{
     AsOf, Change, ChangeBody, Changes, Cluster, Coverage, Cursor, Diff, Difference, GapSeen,
-    History, Life, Listing, Object, ObjectRef, Problem, ResourceType, TypeCoverage, Verb, Version,
+    History, Life, Listing, Object, ObjectRef, Problem, RequestBasis, RequestRef, ResourceType,
+    TypeCoverage, Verb, Version,
 };
 
 use crate::Point;

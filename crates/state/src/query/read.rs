@@ -288,6 +288,8 @@ pub(crate) fn to_version(row: &VersionRow, body: Option<String>) -> Result<Versi
         time_basis: TimeBasis::from_code(row.basis),
         redacted: row.redacted,
         object,
+        by: None,
+        changes: None,
     })
 }
 

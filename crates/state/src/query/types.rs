@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::json::PathChange;
 use crate::{Time, TimeBasis};
 
 /// Where and when an answer stands. With the same `index` and the same point it is the same
@@ -157,6 +158,30 @@ impl Verb {
     }
 }
 
+/// An audit event in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRef {
+    /// Its record.
+    pub index: u64,
+    /// When the server received the request, by its own clock.
+    pub time: Time,
+    /// How it is known to be this request.
+    pub basis: RequestBasis,
+}
+
+/// How a request is known to have made a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RequestBasis {
+    /// The event shows the object with this uid and resource version.
+    ResourceVersion,
+    /// The event names the object, and came between this version and the one before it; events name
+    /// no cluster. It may have been another request.
+    Name,
+}
+
 /// One version of an object, as it was first seen.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -184,6 +209,13 @@ pub struct Version {
     /// it is the last version seen. `None` where a question left bodies out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Box<RawValue>>,
+    /// The request that made it, as far as audit events tell. Only in a [`History`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<RequestRef>,
+    /// The paths in which it differs from the version before it. Only in a [`History`] that was
+    /// asked with them, and not of the first version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<PathChange>>,
 }
 
 /// An object at a point.

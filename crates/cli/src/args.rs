@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
-    import, ip, log, mirror, reference, state, up, verify, watch, witness,
+    import, ip, log, mirror, reference, referrers, state, up, verify, watch, witness,
 };
 use crate::topics;
 
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Show all versions of one object
     History(history::HistoryArgs),
+    /// Show which objects name an object by its uid
+    Referrers(referrers::ReferrersArgs),
     /// Follow changes, from any point in the past into the present
     Watch(watch::WatchArgs),
     /// Show when the recorder was blind

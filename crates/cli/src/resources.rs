@@ -65,6 +65,18 @@ pub(crate) fn pair(argument: &str) -> Result<(&str, &str), CliError> {
     }
 }
 
+/// Reads `TYPE/NAME` or `TYPE NAME`, as commands about one object take it.
+///
+/// # Errors
+/// When it is of neither form.
+pub(crate) fn one(arguments: &[String]) -> Result<(&str, &str), CliError> {
+    match arguments {
+        [both] => pair(both),
+        [kind, name] if !kind.contains('/') => Ok((kind, name)),
+        _ => Err(CliError::usage("one object is needed, as TYPE/NAME")),
+    }
+}
+
 /// Reads `TYPE` or `TYPE/NAME`, as `diff` and `watch` take it.
 ///
 /// # Errors

@@ -142,6 +142,8 @@ pub(crate) fn history_item(of: ObjectName, version: from::Version) -> HistoryIte
         seen: instant(version.time),
         within: version.after_rv.map(|after| RvRange { after, until }),
         redacted: version.redacted,
+        by: None,
+        changes: None,
         object: version.object,
     }
 }

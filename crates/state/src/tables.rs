@@ -119,9 +119,11 @@ tables! {
     referrers: (&'static [u8], u64) => ();
     /// (uid, resource version, record of an audit event) → when the request came: it made the version.
     made: (&'static [u8], &'static str, u64) => i64;
-    /// (group, plural, namespace, name, record of an audit event) → when the request came, and
-    /// whether it deletes. Of requests of which the answer does not show what they made.
-    requests: (&'static str, &'static str, &'static str, &'static str, u64) => (i64, bool);
+    /// (group, plural, namespace, name, record of an audit event) → when the request came, whether it
+    /// deletes, and the uid, `""` if it is not told. Of requests of which the answer does not show what
+    /// they made.
+    requests: (&'static str, &'static str, &'static str, &'static str, u64) =>
+        (i64, bool, &'static str);
     /// Run of records → [`crate::chunks::LogChunk`].
     log: u64 => &'static [u8];
     /// (cluster or ALL, type or ALL, number) → [`GapRow`].

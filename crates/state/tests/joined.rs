@@ -118,6 +118,9 @@ fn each_version_has_the_request_that_made_it() {
                             let end = version.verb == Verb::Deleted;
                             assert!(binds || ends, "{event}");
                             assert!(ends || !end, "{key:?} {event}");
+                            let body = version.object.as_ref().unwrap().get();
+                            let deleted = body.contains("\"deletionTimestamp\"");
+                            assert!(end || deleted || !ends, "{key:?} {event} {body}");
                             by_name += 1;
                         }
                     }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use similar::TextDiff;
-use stele_server::api::{Answer, ChangeKind, DiffItem, VersionSeen};
+use stele_server::api::{Answer, ChangeKind, DiffItem, ObjectName, VersionSeen};
 
 use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs, StretchArgs};
@@ -114,7 +114,11 @@ pub(crate) const fn change_word(change: ChangeKind) -> &'static str {
 }
 
 fn title(item: &DiffItem) -> String {
-    let of = &item.of;
+    full_name(&item.of)
+}
+
+/// An object as people name it: `deployments.apps/shop/web`.
+pub(crate) fn full_name(of: &ObjectName) -> String {
     let dot = if of.group.is_empty() { "" } else { "." };
     let slash = if of.namespace.is_empty() { "" } else { "/" };
     format!("{}{dot}{}/{}{slash}{}", of.resource, of.group, of.namespace, of.name)

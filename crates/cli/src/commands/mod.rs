@@ -17,6 +17,7 @@ pub(crate) mod ip;
 pub(crate) mod log;
 pub(crate) mod mirror;
 pub(crate) mod reference;
+pub(crate) mod referrers;
 pub(crate) mod state;
 pub(crate) mod up;
 pub(crate) mod verify;
@@ -66,6 +67,7 @@ async fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Log(args) => log::run(app, &args).await,
         Command::Mirror(args) => mirror::run(app, &args).await,
         Command::Reference(args) => reference::run(app, &args),
+        Command::Referrers(args) => referrers::run(app, &args).await,
         Command::State(args) => state::run(app, &args).await,
         Command::Up(args) => up::run(app, &args).await,
         Command::Verify(args) => verify::run(app, &args).await,

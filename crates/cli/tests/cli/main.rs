@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod first_steps;
+mod joined_history;
 mod key_rotation;
 mod mirror;
 mod receipts;

@@ -7,6 +7,7 @@
 mod cloud_event;
 mod events;
 mod log;
+mod request;
 mod state;
 mod time;
 
@@ -15,6 +16,7 @@ pub use events::{AppendAck, AppendedEvent};
 pub use log::{
     ConsistencyProof, DeliveryAck, LogInfo, RunOfIndices, StoredObjects, WitnessState, Witnessing,
 };
+pub use request::{ChangedPath, RequestBasis, RequestSeen};
 pub use state::*;
 pub use time::{Instant, format_time};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Instant, LedgerPosition, TimeUsed};
+use super::{ChangedPath, Instant, LedgerPosition, RequestSeen, TimeUsed};
 
 /// A stretch in which the recorder was blind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -193,6 +193,12 @@ pub struct HistoryItem {
     /// Values in it were replaced by keyed digests before it was recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redacted: bool,
+    /// The request that made it, where an audit event tells. Only in a history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Box<RequestSeen>>,
+    /// The paths in which it differs from the version before it. Left out unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<ChangedPath>>,
     /// The object after it, or the last one seen if it ended. Left out unless asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

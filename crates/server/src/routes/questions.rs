@@ -2,6 +2,7 @@
 //!
 //! Parameters have the names of the command line's flags.
 
+pub(super) mod history;
 mod params;
 
 use axum::Json;
@@ -9,21 +10,19 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
-use stele_state::query::{self, AsOf, Cluster, Coverage, Diff, Filter, History, Listing};
+use stele_state::query::{self, AsOf, Cluster, Coverage, Diff, Filter, Listing};
 use stele_state::{Point, StateError, Time};
 
 use crate::api::{
-    API_VERSION, Answer, ClusterItem, CoverageAnswer, DiffItem, GapSeen, HistoryItem, IpAnswer,
-    LeaseItem, ObjectItem, ObjectName, ProblemItem, RawList, ResourceItem, TimeUsed,
+    API_VERSION, Answer, ClusterItem, CoverageAnswer, DiffItem, GapSeen, IpAnswer, LeaseItem,
+    ObjectItem, ObjectName, ProblemItem, RawList, ResourceItem, TimeUsed,
 };
 use crate::context::{App, Context};
-use crate::convert::{at, coverage_item, gaps, history_item, stretch};
+use crate::convert::{at, coverage_item, gaps, stretch};
 use crate::error::{ApiError, ErrorBody, ErrorKind};
 use crate::params::{NoParams, Params, Segment};
 use crate::points::parse;
-use params::{
-    ClusterParams, CoverageParams, DiffParams, HistoryParams, IpParams, ObjectsParams, since_filter,
-};
+use params::{ClusterParams, CoverageParams, DiffParams, IpParams, ObjectsParams};
 
 /// Place in the log of an answer that is not JSON of this API's own.
 const LEDGER_INDEX: HeaderName = HeaderName::from_static("stele-ledger-index");
@@ -166,42 +165,6 @@ fn raw_list(listing: Listing) -> Result<Response, ApiError> {
     headers.insert(GAPS, gaps);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// All versions of an object, and of those that had its name before.
-#[utoipa::path(
-    get,
-    path = "/v1/history",
-    tag = "state",
-    params(HistoryParams),
-    responses(
-        (status = 200, body = Answer<HistoryItem>),
-        (status = 400, body = ErrorBody),
-        (status = 404, description = "no such cluster, type or index", body = ErrorBody)
-    )
-)]
-pub(super) async fn history(
-    State(app): State<App>,
-    Params(params): Params<HistoryParams>,
-) -> Result<Json<Answer<HistoryItem>>, ApiError> {
-    let since = params.since.as_deref().map(|text| parse(&app, text)).transpose()?;
-    let question = params.into_query(&app)?;
-    let until = question.at.clone();
-    let points: Vec<&Point> = since.iter().chain([&until]).collect();
-    let found = ask(&app, "history", &points, move |state| state.history(&question.into())).await?;
-    let History { as_of, lives, gaps: touched } = found;
-    let mut items = Vec::new();
-    for life in lives {
-        let of = ObjectName::from(life.reference);
-        let wanted = life.versions.into_iter().filter(|version| since_filter(&since, version));
-        items.extend(wanted.map(|version| history_item(of.clone(), version)));
-    }
-    let begin = match since {
-        Some(Point::Observed(time)) => Some(time),
-        _ => None,
-    };
-    let time = Some(stretch(begin, as_of.time_basis, &as_of));
-    Ok(answer(&app, "History", as_of.index, time, gaps(touched), items))
 }
 
 /// What differs between two points.

@@ -45,6 +45,8 @@ struct Reference<'a> {
     namespace: Cow<'a, str>,
     #[serde(borrow, default)]
     name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +59,9 @@ struct Status {
 struct Response<'a> {
     #[serde(borrow, default)]
     metadata: Option<ResponseMeta<'a>>,
+    /// Of the answer to a deletion that was done at once.
+    #[serde(borrow, default)]
+    details: Option<ResponseMeta<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -86,8 +91,9 @@ impl Fold<'_> {
         let claimed = header.event_time.map(|time| time.unix_ns());
         let time = received.map(|time| time.0).or(claimed).unwrap_or(stamp.time);
         let deletes = event.verb.starts_with("delete");
-        let made = event.response_object.and_then(|object| object.metadata);
-        let made = made.filter(|meta| !meta.uid.is_empty() && !meta.resource_version.is_empty());
+        let (answer, details) =
+            event.response_object.map_or((None, None), |object| (object.metadata, object.details));
+        let made = answer.filter(|meta| !meta.uid.is_empty() && !meta.resource_version.is_empty());
         if let Some(meta) = &made {
             let uid = uid_key(&meta.uid);
             self.w.made.insert((uid.as_slice(), &*meta.resource_version, stamp.index), time)?;
@@ -95,7 +101,10 @@ impl Fold<'_> {
         if let Some(named) = event.object_ref.filter(|_| deletes || made.is_none()) {
             let (group, resource) = (&*named.api_group, &*named.resource);
             let key = (group, resource, &*named.namespace, &*named.name, stamp.index);
-            self.w.requests.insert(key, (time, deletes))?;
+            let uids =
+                [Some(&named.uid), made.as_ref().map(|m| &m.uid), details.as_ref().map(|d| &d.uid)];
+            let uid = uids.into_iter().flatten().find(|uid| !uid.is_empty());
+            self.w.requests.insert(key, (time, deletes, uid.map_or("", |uid| uid)))?;
         }
         Ok(())
     }

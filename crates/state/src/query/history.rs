@@ -40,22 +40,31 @@ impl From<ListQuery> for HistoryQuery {
     }
 }
 
+/// What of an object is needed here.
 #[derive(Deserialize)]
-struct Owned {
-    metadata: OwnedMeta,
+struct Body {
+    metadata: BodyMeta,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct OwnedMeta {
+struct BodyMeta {
     #[serde(default)]
     owner_references: Option<Vec<OwnerUid>>,
+    #[serde(default)]
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 struct OwnerUid {
     #[serde(default)]
     uid: String,
+}
+
+/// Whether an object is to be deleted.
+fn is_deleting(body: &str) -> bool {
+    let object = serde_json::from_str::<Body>(body).ok();
+    object.is_some_and(|object| object.metadata.deletion_timestamp.is_some())
 }
 
 impl State {
@@ -171,7 +180,7 @@ impl View {
             };
             let mut version = to_version(row, body.clone().filter(|_| !query.list.without_bodies))?;
             version.changes = changes;
-            version.by = self.made_by(&life, row, time, bound)?;
+            version.by = self.made_by(object, &life, row, time, bound)?;
             versions.push(version);
             (before, time) = (body, row.time);
         }
@@ -181,6 +190,7 @@ impl View {
     /// The request that made a version; `before` is the time of the version before it.
     fn made_by(
         &self,
+        object: u64,
         life: &LifeRow,
         version: &VersionRow,
         before: i64,
@@ -205,24 +215,34 @@ impl View {
                 return Ok(Some(RequestRef { index, time: Time(time), basis }));
             }
         }
-        self.asked_by_name(life, version, before, bound)
+        let found = self.asked_by_name(life, version, (before, true), bound)?;
+        let Some((deletes, found)) = found else { return Ok(None) };
+        let ends = Verb::from_code(version.verb).is_end();
+        if !deletes || ends || is_deleting(&self.body(object, version)?) {
+            return Ok(Some(found));
+        }
+        // A deletion shows in the object. This one came after the version.
+        let found = self.asked_by_name(life, version, (before, false), bound)?;
+        Ok(found.map(|(_, found)| found))
     }
 
-    /// The newest request for an object of this name that can have made a version.
+    /// The request for an object of this name that came closest to a version that it can have made,
+    /// and whether it deletes; `before` is the time of the version before it, and whether deletions
+    /// are looked at.
     fn asked_by_name(
         &self,
         life: &LifeRow,
         version: &VersionRow,
-        before: i64,
+        (before, deletions): (i64, bool),
         bound: &Bound,
-    ) -> Result<Option<RequestRef>, StateError> {
+    ) -> Result<Option<(bool, RequestRef)>, StateError> {
         let type_row = self.type_row(life.type_id)?;
         let verb = Verb::from_code(version.verb);
         // A deletion may have been asked for long before the end.
         let from = if verb.is_end() { life.first_time } else { before };
         let from = from.saturating_sub(REQUEST_TOLERANCE_NS);
         let to = version.time.saturating_add(REQUEST_TOLERANCE_NS);
-        let mut newest: Option<(i64, u64)> = None;
+        let mut closest: Option<(u64, i64, u64, bool)> = None;
         let collections = verb.is_end().then_some("");
         for name in [Some(life.name.as_str()), collections].into_iter().flatten() {
             let (group, resource) = (type_row.group.as_str(), type_row.resource.as_str());
@@ -230,15 +250,19 @@ impl View {
             let key = |index| (group, resource, namespace, name, index);
             for entry in self.rows.requests.range(key(0)..=key(u64::MAX))? {
                 let (key, value) = entry?;
-                let (index, (time, deletes)) = (key.value().4, value.value());
-                let fits = (from..=to).contains(&time) && bound.knows(index);
-                if fits && (deletes || !verb.is_end()) {
-                    newest = newest.max(Some((time, index)));
+                let (index, (time, deletes, uid)) = (key.value().4, value.value());
+                let other = !uid.is_empty() && uid != life.uid;
+                let fits = (from..=to).contains(&time) && bound.knows(index) && !other;
+                if fits && if deletes { deletions } else { !verb.is_end() } {
+                    let found = (time.abs_diff(version.time), time, index, deletes);
+                    closest = Some(closest.map_or(found, |closest| closest.min(found)));
                 }
             }
         }
         let basis = RequestBasis::Name;
-        Ok(newest.map(|(time, index)| RequestRef { index, time: Time(time), basis }))
+        Ok(closest.map(|(_, time, index, deletes)| {
+            (deletes, RequestRef { index, time: Time(time), basis })
+        }))
     }
 
     fn referrers_of(&self, uid: &str) -> Result<Vec<u64>, StateError> {
@@ -299,7 +323,7 @@ impl View {
             bodies.insert(version.body, self.body(object, version)?);
         }
         Ok(bodies.values().any(|body| {
-            let owned = serde_json::from_str::<Owned>(body).ok();
+            let owned = serde_json::from_str::<Body>(body).ok();
             let owners = owned.and_then(|owned| owned.metadata.owner_references);
             owners.is_some_and(|owners| owners.iter().any(|named| named.uid == owner))
         }))

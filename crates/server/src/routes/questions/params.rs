@@ -118,6 +118,12 @@ pub(crate) struct HistoryParams {
     /// `true` puts the objects themselves in.
     #[serde(default, deserialize_with = "flag")]
     objects: bool,
+    /// `true` puts in what the object owned, and what that owned, in the order of time.
+    #[serde(default, deserialize_with = "flag")]
+    pub(crate) owned: bool,
+    /// `true` says in which paths each version differs from the one before it.
+    #[serde(default, deserialize_with = "flag")]
+    pub(crate) changes: bool,
 }
 
 impl HistoryParams {
@@ -136,6 +142,53 @@ impl HistoryParams {
             at: self.until.as_deref().map_or(Ok(Point::Now), |text| parse(app, text))?,
             known_at: self.known_at,
             without_bodies: !self.objects,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ReferrersParams {
+    /// Id or name of the cluster; may be left out if there is only one.
+    cluster: Option<String>,
+    /// The resource type as people write it.
+    #[serde(rename = "type")]
+    #[param(rename = "type")]
+    kind: String,
+    /// Name of the object that is referred to.
+    name: String,
+    /// Its namespace; without it those of that name in all namespaces.
+    namespace: Option<String>,
+    /// All namespaces; the same as leaving out `namespace`.
+    #[serde(default, deserialize_with = "flag")]
+    all: bool,
+    /// The point: a time, `2h ago`, `#INDEX`, `rv:N`; without it now.
+    at: Option<String>,
+    /// Pass over records after this index, to repeat an earlier answer exactly.
+    known_at: Option<u64>,
+    /// `false` leaves out the objects themselves.
+    #[serde(default = "yes", deserialize_with = "flag")]
+    #[param(default = true)]
+    bodies: bool,
+}
+
+impl ReferrersParams {
+    pub(crate) fn into_query(self, app: &Context) -> Result<ListQuery, ApiError> {
+        let filter = FilterParams {
+            cluster: self.cluster,
+            kind: Some(self.kind),
+            name: Some(self.name),
+            namespace: self.namespace,
+            all: self.all,
+            selector: None,
+            field_selector: None,
+        };
+        Ok(ListQuery {
+            filter: filter.read()?,
+            at: self.at.as_deref().map_or(Ok(Point::Now), |text| parse(app, text))?,
+            known_at: self.known_at,
+            without_bodies: !self.bodies,
         })
     }
 }

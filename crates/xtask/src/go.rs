@@ -64,6 +64,10 @@ pub const WITNESS: GoModule =
 pub const TESSERA: GoModule =
     GoModule { name: "tessera", programs: &[("stele-tessera-check", ".")] };
 
+/// A verifier of receipts, of both algorithms.
+pub const RECEIPT: GoModule =
+    GoModule { name: "receipt", programs: &[("stele-receipt-check", ".")] };
+
 /// Other stores under the load of the benchmark.
 pub const PEERS: GoModule = GoModule { name: "peers", programs: &[("stele-peers", ".")] };
 

@@ -1,7 +1,7 @@
 //! The log read by code that is not ours: a Go program on `golang.org/x/mod/sumdb` verifies
 //! checkpoint, inclusion and consistency over HTTP, from the server and from an export that a plain
-//! file server serves; Tessera's fsck and client read both; the Python package `scitt-cose` verifies
-//! receipts.
+//! file server serves; Tessera's fsck and client read both; the Python package `scitt-cose` and Go's
+//! `go-cose` with `filippo.io/mldsa` verify receipts.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -228,6 +228,62 @@ fn scitt_cose_accepts_receipts_and_refuses_altered_ones() {
         std::fs::write(home.path("leaf"), [&leaf.stdout[..], b"x"].concat()).unwrap();
         let (accepted, said) = verify(&receipt, &["leaf"]);
         assert!(!accepted, "{said}");
+    }
+    up.stop();
+}
+
+#[test]
+fn go_cose_and_mldsa_accept_receipts_of_both_keys_and_refuse_altered_ones() {
+    let Some(folder) = go::RECEIPT.for_test().unwrap() else { return };
+    let home = Home::new();
+    let up = home.up(&["--no-record"]);
+    let at = |name: &str| home.path(name).to_str().unwrap().to_owned();
+    let checkpoint = |name: &str| {
+        home.run(&["log", "export", "--out", &at("static")]).ok();
+        std::fs::copy(home.path("static/checkpoint"), home.path(name)).unwrap();
+    };
+    append(&home, 300);
+    checkpoint("older");
+    append(&home, 20);
+    checkpoint("newer");
+    let leaf = home.command().args(["log", "get", "256", "-o", "leaf"]).output().unwrap();
+    std::fs::write(home.path("leaf"), &leaf.stdout).unwrap();
+    std::fs::write(home.path("other"), [&leaf.stdout[..], b"x"].concat()).unwrap();
+    let keys = std::fs::read_to_string(home.data().join("keys/log.pub")).unwrap();
+    let keys: Vec<&str> = keys.lines().collect();
+    let verify = |receipt: &str, key: usize, about: &[(&str, &str)]| {
+        let mut command = Command::new(folder.join("stele-receipt-check"));
+        command.args(["-receipt", &at(receipt), "-vkey", keys[key]]);
+        about.iter().for_each(|(flag, file)| drop(command.args([flag, &at(file)[..]])));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), said + &String::from_utf8_lossy(&output.stderr))
+    };
+    let growth = [("-old", "older"), ("-new", "newer")];
+    for (key, algorithm) in ["ed25519", "ml-dsa-44"].into_iter().enumerate() {
+        let cose = ["--format", "cose", "--algorithm", algorithm, "--out"];
+        let [grown, included] = ["growth", "256"].map(|name| format!("{name}-{algorithm}.cose"));
+        home.run(&[&["log", "prove", "--since", &at("older")], &cose[..], &[&at(&grown)]].concat())
+            .ok();
+        home.run(&[&["log", "prove", "256"], &cose[..], &[&at(&included)]].concat()).ok();
+        for (receipt, about, wrong) in [
+            (&grown, &growth[..], [("-old", "older"), ("-new", "older")].as_slice()),
+            (&included, &[("-leaf", "leaf")], &[("-leaf", "other")]),
+        ] {
+            let (accepted, said) = verify(receipt, key, about);
+            assert!(accepted, "{receipt}: {said}");
+            assert!(!verify(receipt, 1 - key, about).0, "{receipt} by the other key");
+            assert!(!verify(receipt, key, wrong).0, "{receipt} about something else");
+            let bytes = std::fs::read(home.path(receipt)).unwrap();
+            // In the protected header, in the proof, in the signature.
+            for place in [40, 160, bytes.len() - 1] {
+                let mut altered = bytes.clone();
+                altered[place] ^= 1;
+                std::fs::write(home.path("altered.cose"), &altered).unwrap();
+                let (accepted, said) = verify("altered.cose", key, about);
+                assert!(!accepted, "{receipt}, byte {place}: {said}");
+            }
+        }
     }
     up.stop();
 }

@@ -1,13 +1,14 @@
 //! The HTTP client: requests with the bearer token, and answers or errors as the API defines them.
 //!
-//! Invariant: the token goes to the server it belongs to and nowhere else; redirects are refused.
+//! Invariant: the token goes to the server it belongs to and nowhere else; redirects are refused. A
+//! question that is told to come again does, within a bound; what changes something is sent once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use stele_ledger::evidence;
 use stele_merkle::LogVerifier;
@@ -18,6 +19,9 @@ use crate::keys::LogKeys;
 
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a question comes again when a server that is behind asks it to.
+const COME_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Most bytes of an error's body that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -184,7 +188,9 @@ impl Client {
         query: &Query,
         body: Option<Body>,
     ) -> Result<Response, CliError> {
-        let response = self.request(method, path, query, body)?.send().await;
+        let is_question = method == Method::GET;
+        let request = self.request(method, path, query, body)?;
+        let response = if is_question { ask(request).await } else { request.send().await };
         let response = response.map_err(|e| self.unreachable(&e))?;
         if response.status().is_success() {
             return Ok(response);
@@ -202,7 +208,7 @@ impl Client {
         path: &str,
         query: &Query,
         body: Option<Body>,
-    ) -> Result<reqwest::RequestBuilder, CliError> {
+    ) -> Result<RequestBuilder, CliError> {
         let mut url = self
             .base
             .join(path.trim_start_matches('/'))
@@ -278,6 +284,37 @@ impl Client {
     }
 }
 
+/// Sends a request that changes nothing, again when it is told to: views lag behind after an import.
+///
+/// # Errors
+/// As those of the last request.
+pub(crate) async fn ask(request: RequestBuilder) -> reqwest::Result<Response> {
+    ask_within(COME_AGAIN_MAX, request).await
+}
+
+async fn ask_within(mut left: Duration, request: RequestBuilder) -> reqwest::Result<Response> {
+    loop {
+        // A body that is a stream cannot be sent twice.
+        let Some(again) = request.try_clone() else { return request.send().await };
+        let response = again.send().await?;
+        let after = retry_after(&response);
+        let Some(rest) = after.and_then(|after| left.checked_sub(after)) else {
+            return Ok(response);
+        };
+        tracing::info!(url = %response.url(), ?after, "the server asks to come again");
+        tokio::time::sleep(left - rest).await;
+        left = rest;
+    }
+}
+
+/// The pause that a server which is too busy asks for.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let busy = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let after = response.headers().get(RETRY_AFTER).filter(|_| busy)?;
+    // At least a second: `0` must not make a busy loop of this.
+    Some(Duration::from_secs(after.to_str().ok()?.parse().ok()?).max(Duration::from_secs(1)))
+}
+
 /// An error of the API as the command line reports it.
 pub(crate) fn of_kind(kind: ErrorKind, message: &str) -> CliError {
     match kind.exit_code() {
@@ -304,3 +341,6 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

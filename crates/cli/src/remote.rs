@@ -14,7 +14,7 @@ use stele_store::{DiskStore, ObjectName, Put, Store, StoreError};
 use tokio::runtime::Handle;
 
 use crate::app::{App, ConnectArgs};
-use crate::client::{Client, Query};
+use crate::client::{Client, Query, ask};
 use crate::data_dir::DataDir;
 use crate::error::CliError;
 use crate::log_view::store_error;
@@ -61,7 +61,7 @@ impl Remote {
             request = request.header(RANGE, format!("bytes={}-{last}", range.start));
         }
         self.runtime.block_on(async {
-            let mut response = request.send().await.map_err(|e| failed(e.to_string()))?;
+            let mut response = ask(request).await.map_err(|e| failed(e.to_string()))?;
             if !response.status().is_success() {
                 let not_found = response.status() == StatusCode::NOT_FOUND;
                 let name = path.strip_prefix(OBJECTS).and_then(|name| name.strip_prefix('/'));

@@ -19,6 +19,7 @@ use crate::ledger_core::{LedgerCore, request};
 use crate::reader::Reader;
 use crate::recover::recover;
 use crate::round::Request;
+use crate::settle::Access;
 use crate::writer::{HINT_INTERVAL, Step, Writer};
 use crate::{AppendError, LedgerError, LogKey, ReadError, Receipt, SignedCheckpoint};
 
@@ -214,7 +215,7 @@ impl Ledger {
         verifier: &LogVerifier,
     ) -> Result<Reader, LedgerError> {
         let (info, digest) = info::load(&*store)?;
-        Ok(recover(store, info.origin, digest, verifier)?.reader)
+        Ok(recover(store, info.origin, digest, verifier, Access::Reading)?.reader)
     }
 
     /// What reads this ledger; stays usable when the ledger is closed.

@@ -23,7 +23,7 @@ use crate::reader::Reader;
 use crate::recover::recover;
 use crate::rotation::check_key;
 use crate::round::Request;
-use crate::settle::settle_last_pack;
+use crate::settle::Access;
 use crate::writer::{Hint, Others, SegmentLimits, Step, Writer, sign};
 use crate::{AppendError, LedgerError, LogKey, Receipt, SignedCheckpoint};
 
@@ -106,8 +106,7 @@ impl LedgerCore {
             let key = key.origin().to_owned();
             return Err(LedgerError::WrongKey { key, ledger: info.origin });
         }
-        settle_last_pack(&*store)?;
-        let mut tail = recover(store, info.origin, digest, &first)?;
+        let mut tail = recover(store, info.origin, digest, &first, Access::Writing)?;
         let reader = tail.reader.clone();
         check_key(&reader, &first, &signer)?;
         tail.flush()?;

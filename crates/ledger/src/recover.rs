@@ -14,7 +14,7 @@ use crate::format::Digest;
 use crate::info::checkpoint_hint;
 use crate::objects::{PACKS, SEGMENTS, segment_name};
 use crate::reader::Reader;
-use crate::settle::unsound_pack;
+use crate::settle::{Access, settle_last_pack};
 use crate::tail::Tail;
 use crate::{LedgerError, ReadError, SignedCheckpoint};
 
@@ -26,6 +26,7 @@ pub(crate) fn recover(
     origin: String,
     log_info: Digest,
     verifier: &LogVerifier,
+    access: Access,
 ) -> Result<Tail, LedgerError> {
     let mut tries = 0;
     loop {
@@ -33,7 +34,7 @@ pub(crate) fn recover(
         // Before the records: a ledger that is open elsewhere goes on meanwhile.
         let hint = read_hint(&reader);
         let packs = store.list(&format!("{PACKS}/"), None)?;
-        let read = read_all(reader, &packs);
+        let read = read_all(reader, &packs, access);
         // What was read while packs were made may be numbers that were used again: see `tail`.
         let moved = tries < MOVED_RETRIES && store.list(&format!("{PACKS}/"), None)? != packs;
         match read {
@@ -54,8 +55,8 @@ pub(crate) fn recover(
     }
 }
 
-fn read_all(reader: Reader, packs: &[ObjectName]) -> Result<Tail, LedgerError> {
-    let unsound = unsound_pack(reader.store(), packs)?;
+fn read_all(reader: Reader, packs: &[ObjectName], access: Access) -> Result<Tail, LedgerError> {
+    let unsound = settle_last_pack(reader.store(), packs, access)?;
     let mut tail = Tail::new(reader);
     for name in packs.iter().filter(|name| unsound.as_ref() != Some(*name)) {
         tail.add_pack(name)?;

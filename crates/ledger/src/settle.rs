@@ -16,33 +16,40 @@ use crate::tree::Tile;
 use crate::verify::check_block;
 use crate::{LedgerError, ReadError};
 
-/// Before a ledger is opened for writing: retires the segments of the last pack if it is sound.
-pub(crate) fn settle_last_pack(store: &dyn Store) -> Result<(), LedgerError> {
-    let packs = store.list(&format!("{PACKS}/"), None)?;
-    let Some((pack, segments)) = unsettled(store, &packs)? else { return Ok(()) };
-    if let Ok((object, _)) = check_pack(store, pack) {
+/// What a ledger is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing may be changed.
+    Reading,
+    /// What a crash has left undone is done.
+    Writing,
+}
+
+/// The last of `packs`, if the segments that it replaces are all still there and it is not sound. If
+/// it is sound, whoever writes retires those segments.
+pub(crate) fn settle_last_pack(
+    store: &dyn Store,
+    packs: &[ObjectName],
+    access: Access,
+) -> Result<Option<ObjectName>, LedgerError> {
+    let Some((pack, segments)) = unsettled(store, packs)? else { return Ok(None) };
+    let object = match check_pack(store, pack) {
+        Ok((object, _)) => object,
+        Err(ReadError::Corrupt { what, .. }) => {
+            tracing::error!(object = %pack, what, "a pack that was never finished is passed over");
+            return Ok(Some(pack.clone()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if access == Access::Writing {
+        // Whoever made it may have died before its name was durable.
+        store.make_durable(pack)?;
         let replaced = |name: &&ObjectName| name.number_in(SEGMENTS) < Some(object.head.number);
         for segment in segments.iter().filter(replaced) {
             store.retire(segment)?;
         }
     }
-    Ok(())
-}
-
-/// The last of `packs`, if the segments that it replaces are all still there and it is not sound.
-pub(crate) fn unsound_pack(
-    store: &dyn Store,
-    packs: &[ObjectName],
-) -> Result<Option<ObjectName>, LedgerError> {
-    let Some((pack, _)) = unsettled(store, packs)? else { return Ok(None) };
-    match check_pack(store, pack) {
-        Ok(_) => Ok(None),
-        Err(ReadError::Corrupt { what, .. }) => {
-            tracing::error!(object = %pack, what, "a pack that was never finished is passed over");
-            Ok(Some(pack.clone()))
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(None)
 }
 
 /// The last pack and all segments, if the segments go back to the pack's first record without a

@@ -54,8 +54,8 @@ impl Tail {
             let name = segment_name(self.next.0);
             let segment = absent(Object::load_start(self.reader.store(), &name))?;
             // Only now: see the module.
-            if let Some(pack) = self.covering_pack(self.next.0)? {
-                self.take_pack(&pack)?;
+            if let Some(end) = self.covered_to(self.next.0)? {
+                self.take_packs(end)?;
             } else if let Some((object, start)) = segment {
                 self.enter_segment(object, &start)?;
                 self.unflushed = Some(name);
@@ -77,26 +77,33 @@ impl Tail {
 
     /// Whether the log had gone on past segment `number` before it was created: a pack covers it.
     pub(crate) fn is_overtaken(&self, number: u64) -> Result<bool, ReadError> {
-        let mut first = self.reader.objects().packed_end();
-        while let Some(pack) = self.pack_at(first)? {
-            if pack.head.number > number {
-                return Ok(true);
-            }
-            first = pack.head.end();
-        }
-        Ok(false)
+        Ok(self.covered_to(number)?.is_some())
     }
 
-    /// The next pack that this process does not know, if it or a later one may cover segment
-    /// `number`.
-    fn covering_pack(&self, number: u64) -> Result<Option<Object>, ReadError> {
-        let first = self.reader.objects().packed_end();
-        let Some(next) = self.pack_at(first)? else { return Ok(None) };
-        if next.head.number > number {
-            return Ok(Some(next));
+    /// The index after the last record of the pack that covers segment `number`, if one does that
+    /// this process does not know. Packs before it were checked by whoever made it.
+    fn covered_to(&self, number: u64) -> Result<Option<u64>, ReadError> {
+        let mut first = self.reader.objects().packed_end();
+        while let Some(pack) = self.pack_at(first)? {
+            first = pack.head.end();
+            if pack.head.number > number {
+                return Ok(Some(first));
+            }
         }
-        // A later one is there only after somebody has checked this one.
-        Ok(self.pack_at(next.head.end())?.map(|_| next))
+        Ok(None)
+    }
+
+    /// Takes in the packs up to the one that ends at `end`.
+    fn take_packs(&mut self, end: u64) -> Result<(), ReadError> {
+        loop {
+            let first = self.reader.objects().packed_end();
+            if first >= end {
+                return Ok(());
+            }
+            let pack = self.pack_at(first)?;
+            let gone = || StoreError::NotFound { name: pack_name(first) };
+            self.take_pack(&pack.ok_or_else(gone)?)?;
+        }
     }
 
     fn pack_at(&self, first: u64) -> Result<Option<Object>, ReadError> {

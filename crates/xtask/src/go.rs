@@ -59,6 +59,15 @@ pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-
 /// A verifier of notes, a witness and a log, all of other people's code.
 pub const WITNESS: GoModule =
     GoModule { name: "witness", programs: &[("stele-witness-check", ".")] };
+
+/// Tessera's own check of a log, and its client.
+pub const TESSERA: GoModule =
+    GoModule { name: "tessera", programs: &[("stele-tessera-check", ".")] };
+
+/// A verifier of receipts, of both algorithms.
+pub const RECEIPT: GoModule =
+    GoModule { name: "receipt", programs: &[("stele-receipt-check", ".")] };
+
 /// Other stores under the load of the benchmark.
 pub const PEERS: GoModule = GoModule { name: "peers", programs: &[("stele-peers", ".")] };
 

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs};
-use crate::client::{Client, Query};
+use crate::client::{Client, Query, ask};
 use crate::commands::diff::change_word;
 use crate::error::{CliError, Exit, Outcome};
 use crate::output;
@@ -158,7 +158,7 @@ impl Watch<'_> {
         }
         let request = self.client.request(Method::GET, "v1/watch", &query, None)?;
         let response =
-            request.headers(headers).send().await.map_err(|e| self.client.unreachable(&e))?;
+            ask(request.headers(headers)).await.map_err(|e| self.client.unreachable(&e))?;
         if response.status().is_success() {
             return Ok(response);
         }

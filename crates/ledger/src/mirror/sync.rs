@@ -84,14 +84,21 @@ impl Mirror {
                 self.store
                     .put_hint(&pending_hint(), note.as_bytes())
                     .map_err(MirrorError::Store)?;
-                for (name, digest) in &plan.packs {
-                    self.take_pack(&**source, name, digest)?;
+                for planned in &plan.packs {
+                    self.take(&**source, planned, |mirror, name, content| {
+                        mirror.packs.pack(name, content);
+                        &mirror.packs
+                    })?;
                 }
                 if !plan.packs.is_empty() {
                     self.rebuild_tail()?;
                 }
-                for (name, digest) in &plan.segments {
-                    self.take_segment(&**source, name, digest)?;
+                for planned in &plan.segments {
+                    let content = self.take(&**source, planned, |mirror, name, content| {
+                        mirror.tail.segment(name, content);
+                        &mirror.tail
+                    })?;
+                    self.segments.insert(content.head.number, content.head.end());
                 }
                 objects += (plan.packs.len() + plan.segments.len()) as u64;
             }
@@ -269,32 +276,18 @@ impl Mirror {
         })
     }
 
-    fn take_pack(
+    /// Takes in a planned object once `add` has shown that it goes on with the walk that it gives.
+    fn take(
         &mut self,
         source: &dyn Store,
-        name: &ObjectName,
-        digest: &Digest,
-    ) -> Result<(), MirrorError> {
+        (name, digest): &(ObjectName, Digest),
+        add: for<'a> fn(&'a mut Self, &ObjectName, &Content) -> &'a Walk,
+    ) -> Result<Content, MirrorError> {
         let (content, bytes) = fetch(source, name, digest)?;
         self.learn_keys(&content);
-        self.packs.pack(name, &content);
-        Self::sound(&self.packs).map_err(MirrorError::Source)?;
-        self.put(name, &bytes)
-    }
-
-    fn take_segment(
-        &mut self,
-        source: &dyn Store,
-        name: &ObjectName,
-        digest: &Digest,
-    ) -> Result<(), MirrorError> {
-        let (content, bytes) = fetch(source, name, digest)?;
-        self.learn_keys(&content);
-        self.tail.segment(name, &content);
-        Self::sound(&self.tail).map_err(MirrorError::Source)?;
+        Self::sound(add(self, name, &content)).map_err(MirrorError::Source)?;
         self.put(name, &bytes)?;
-        self.segments.insert(content.head.number, content.head.end());
-        Ok(())
+        Ok(content)
     }
 
     fn put(&self, name: &ObjectName, bytes: &Bytes) -> Result<(), MirrorError> {

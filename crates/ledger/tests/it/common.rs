@@ -1,5 +1,6 @@
 //! What the tests of the ledger share: sources that make records, and stores that fail.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use stele_record::{
     Boot, ChainHead, Commitment, Declaration, Epoch, EpochSecret, Header, Kind, ObservedTime,
     PayloadType, Seal, Seq, SourceId, SourceKey, Submission, SubmittedRecord,
 };
-use stele_store::{Clock, ManualClock, Store, UnixNanos};
+use stele_store::{Clock, ManualClock, MemoryStore, ObjectName, Put, Store, StoreError, UnixNanos};
 
 pub(crate) fn key() -> LogKey {
     LogKey::from_seeds("example.org/test", [1; 32], [2; 32]).unwrap()
@@ -126,6 +127,97 @@ impl Source {
         let seal = Seal::sign(&self.key, self.boot, self.seq, self.head, time);
         self.record(Kind::SEAL, seal.encode())
     }
+}
+
+/// What a store is asked to change.
+pub(crate) enum Change<'a> {
+    Create(&'a ObjectName, &'a [&'a [u8]]),
+    MakeDurable(&'a ObjectName),
+    Retire(&'a ObjectName),
+    Hint(&'a ObjectName, &'a [u8]),
+}
+
+impl Change<'_> {
+    /// Makes it; what is no create gives [`Put::Created`] too.
+    pub(crate) fn make(&self, store: &dyn Store) -> Result<Put, StoreError> {
+        match *self {
+            Self::Create(name, parts) => return store.put_new(name, parts),
+            Self::MakeDurable(name) => store.make_durable(name)?,
+            Self::Retire(name) => store.retire(name)?,
+            Self::Hint(name, bytes) => store.put_hint(name, bytes)?,
+        }
+        Ok(Put::Created)
+    }
+
+    /// The object that is to be created in a directory.
+    pub(crate) fn created_in(&self, directory: &str) -> Option<(&ObjectName, &[&[u8]])> {
+        let Self::Create(name, parts) = *self else { return None };
+        name.number_in(directory).map(|_| (name, parts))
+    }
+}
+
+type Hook = dyn Fn(&dyn Store, &Change<'_>) -> Result<Put, StoreError> + Send + Sync;
+
+/// A store whose changes a test has in its hands; what is read is read.
+pub(crate) struct HookedStore {
+    inner: Arc<dyn Store>,
+    hook: Box<Hook>,
+}
+
+impl HookedStore {
+    /// `hook` is called instead of each change.
+    pub(crate) fn shared(
+        inner: &Arc<dyn Store>,
+        hook: impl Fn(&dyn Store, &Change<'_>) -> Result<Put, StoreError> + Send + Sync + 'static,
+    ) -> Arc<dyn Store> {
+        Arc::new(Self { inner: Arc::clone(inner), hook: Box::new(hook) })
+    }
+
+    fn change(&self, change: &Change<'_>) -> Result<Put, StoreError> {
+        (self.hook)(&*self.inner, change)
+    }
+}
+
+impl Store for HookedStore {
+    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
+        self.change(&Change::Create(name, parts))
+    }
+    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.change(&Change::MakeDurable(name)).map(drop)
+    }
+    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
+        self.inner.read(name)
+    }
+    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.inner.read_range(name, range)
+    }
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
+        self.inner.size(name)
+    }
+    fn list(&self, p: &str, after: Option<&ObjectName>) -> Result<Vec<ObjectName>, StoreError> {
+        self.inner.list(p, after)
+    }
+    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.change(&Change::Retire(name)).map(drop)
+    }
+    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.change(&Change::Hint(name, bytes)).map(drop)
+    }
+    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
+        self.inner.read_hint(name)
+    }
+}
+
+pub(crate) fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+pub(crate) fn io() -> StoreError {
+    StoreError::Io { what: "injected".into(), error: std::io::Error::other("injected") }
+}
+
+pub(crate) fn fatal() -> StoreError {
+    StoreError::Fatal { what: "injected".into(), error: std::io::Error::other("injected") }
 }
 
 /// A small generator; the seed decides everything.

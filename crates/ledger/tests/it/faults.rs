@@ -1,8 +1,7 @@
 //! Stores that fail, and sources that do: what is acknowledged is there, what is not is wholly
 //! there or wholly absent, and a repeat settles which.
 
-use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +11,10 @@ use stele_merkle::{LeafIndex, TreeSize};
 use stele_record::{Boot, EpochSecret, Kind};
 use stele_store::{MemoryStore, ObjectName, Put, Store, StoreError};
 
-use crate::common::{Source, clock, create, key, open, options, wait_for_packs};
+use crate::common::{
+    Change, HookedStore, Source, clock, create, fatal, io, key, memory, open, options,
+    wait_for_packs,
+};
 
 /// What happens to the next create of a segment.
 #[derive(Clone, Copy, PartialEq)]
@@ -42,8 +44,7 @@ const FAULTS: [Fault; 9] = [
 ];
 
 #[derive(Default)]
-struct FaultyStore {
-    inner: MemoryStore,
+struct Faults {
     next: AtomicU8,
     /// Held by a test to keep a write in flight.
     gate: Mutex<()>,
@@ -51,77 +52,40 @@ struct FaultyStore {
     puts: AtomicU32,
 }
 
-impl FaultyStore {
+impl Faults {
     fn fail_next(&self, fault: Fault) {
         self.next.store(fault as u8, Ordering::SeqCst);
     }
-}
 
-fn io() -> StoreError {
-    StoreError::Io { what: "injected".into(), error: std::io::Error::other("injected") }
-}
-
-fn fatal() -> StoreError {
-    StoreError::Fatal { what: "injected".into(), error: std::io::Error::other("injected") }
-}
-
-impl Store for FaultyStore {
-    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
+    fn make(&self, store: &dyn Store, change: &Change<'_>) -> Result<Put, StoreError> {
+        let Change::Create(..) = change else { return change.make(store) };
         let _gate = self.gate.lock().unwrap();
-        if !name.as_str().starts_with("segments/") {
-            return self.inner.put_new(name, parts);
-        }
+        let Some((name, _)) = change.created_in("segments") else { return change.make(store) };
         self.puts.fetch_add(1, Ordering::SeqCst);
         let fault = FAULTS[usize::from(self.next.load(Ordering::SeqCst))];
         if !matches!(fault, Fault::ErrorForEver | Fault::FullForEver) {
             self.fail_next(Fault::None);
         }
         match fault {
-            Fault::None => self.inner.put_new(name, parts),
+            Fault::None => change.make(store),
             Fault::ErrorBefore | Fault::ErrorForEver => Err(io()),
-            Fault::ErrorAfter => self.inner.put_new(name, parts).and(Err(io())),
+            Fault::ErrorAfter => change.make(store).and(Err(io())),
             Fault::FullOnce | Fault::FullForEver => Err(StoreError::Full),
             Fault::FatalBefore => Err(fatal()),
-            Fault::FatalAfter => self.inner.put_new(name, parts).and(Err(fatal())),
+            Fault::FatalAfter => change.make(store).and(Err(fatal())),
             Fault::Foreign => {
-                self.inner.put_new(name, &[b"somebody else's"])?;
-                self.inner.put_new(name, parts)
+                store.put_new(name, &[b"somebody else's"])?;
+                change.make(store)
             }
         }
     }
-    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.make_durable(name)
-    }
-    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
-        self.inner.read(name)
-    }
-    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(name, range)
-    }
-    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
-        self.inner.size(name)
-    }
-    fn list(
-        &self,
-        prefix: &str,
-        after: Option<&ObjectName>,
-    ) -> Result<Vec<ObjectName>, StoreError> {
-        self.inner.list(prefix, after)
-    }
-    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.retire(name)
-    }
-    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put_hint(name, bytes)
-    }
-    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
-        self.inner.read_hint(name)
-    }
 }
 
-fn faulty() -> (Arc<FaultyStore>, Arc<dyn Store>) {
-    let store = Arc::new(FaultyStore::default());
-    (Arc::clone(&store), store as Arc<dyn Store>)
+fn faulty() -> (Arc<Faults>, Arc<dyn Store>) {
+    let faults = Arc::new(Faults::default());
+    let hook = Arc::clone(&faults);
+    let store = HookedStore::shared(&memory(), move |store, change| hook.make(store, change));
+    (faults, store)
 }
 
 #[test]
@@ -321,7 +285,7 @@ fn opening_checks_what_it_opens() {
 
 #[test]
 fn lost_records_are_noticed_by_the_signed_checkpoint() {
-    let (faults, store) = faulty();
+    let store = memory();
     let ledger = create(&store, 65_536);
     let mut source = Source::new(1, 1);
     for _ in 0..3 {
@@ -329,7 +293,7 @@ fn lost_records_are_noticed_by_the_signed_checkpoint() {
     }
     drop(ledger);
     let last = store.list("segments/", None).unwrap().pop().unwrap();
-    faults.inner.retire(&last).unwrap();
+    store.retire(&last).unwrap();
     let refused = Ledger::open(store, &key(), clock(), options(256));
     let Err(LedgerError::Corrupt { what, .. }) = refused else { panic!() };
     assert!(what.contains("6 records were signed, only 4 are here"), "{what}");
@@ -387,10 +351,9 @@ fn an_epoch_has_one_secret_or_its_records_could_not_be_read_again() {
 
 #[test]
 fn two_secrets_of_one_epoch_in_one_segment_are_refused_too() {
-    let faulty = Arc::new(FaultyStore::default());
-    let store: Arc<dyn Store> = faulty.clone();
+    let (faults, store) = faulty();
     let ledger = create(&store, 65_536);
-    let gate = faulty.gate.lock().unwrap();
+    let gate = faults.gate.lock().unwrap();
     let waiting = |submission| {
         let ledger = ledger.clone();
         let handle = std::thread::spawn(move || ledger.append_blocking(submission));
@@ -437,49 +400,6 @@ fn there_is_always_a_later_boot() {
     ledger.append_blocking(Source::new(1, 5).events(1, 10)).unwrap();
 }
 
-/// Damages the first pack while it is written; can be told to retire nothing.
-#[derive(Default)]
-struct DamagedPack {
-    inner: MemoryStore,
-    done: std::sync::atomic::AtomicBool,
-    retires_nothing: bool,
-}
-
-impl Store for DamagedPack {
-    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        if name.as_str().starts_with("packs/") && !self.done.swap(true, Ordering::SeqCst) {
-            let mut bytes = parts.concat();
-            *bytes.last_mut().unwrap() ^= 1;
-            return self.inner.put_new(name, &[&bytes]);
-        }
-        self.inner.put_new(name, parts)
-    }
-    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.make_durable(name)
-    }
-    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
-        self.inner.read(name)
-    }
-    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(name, range)
-    }
-    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
-        self.inner.size(name)
-    }
-    fn list(&self, p: &str, after: Option<&ObjectName>) -> Result<Vec<ObjectName>, StoreError> {
-        self.inner.list(p, after)
-    }
-    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
-        if self.retires_nothing { Ok(()) } else { self.inner.retire(name) }
-    }
-    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put_hint(name, bytes)
-    }
-    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
-        self.inner.read_hint(name)
-    }
-}
-
 fn copy(from: &dyn Store) -> Arc<dyn Store> {
     let store = MemoryStore::new();
     for name in from.list("", None).unwrap() {
@@ -492,7 +412,16 @@ fn copy(from: &dyn Store) -> Arc<dyn Store> {
 
 #[test]
 fn a_pack_that_is_written_wrongly_costs_nothing() {
-    let store: Arc<dyn Store> = Arc::new(DamagedPack::default());
+    let done = AtomicBool::new(false);
+    let store =
+        HookedStore::shared(&memory(), move |store, change| match change.created_in("packs") {
+            Some((name, parts)) if !done.swap(true, Ordering::SeqCst) => {
+                let mut bytes = parts.concat();
+                *bytes.last_mut().unwrap() ^= 1;
+                store.put_new(name, &[&bytes])
+            }
+            _ => change.make(store),
+        });
     let ledger = create(&store, 256);
     let mut source = Source::new(1, 1);
     ledger.append_blocking(source.events(300, 20)).unwrap();
@@ -527,10 +456,9 @@ fn a_pack_that_is_written_wrongly_costs_nothing() {
 
 #[test]
 fn segments_left_behind_by_a_crash_are_retired_by_the_next_opening() {
-    let store: Arc<dyn Store> = Arc::new(DamagedPack {
-        done: true.into(),
-        retires_nothing: true,
-        ..DamagedPack::default()
+    let store = HookedStore::shared(&memory(), |store, change| match change {
+        Change::Retire(_) => Ok(Put::Created),
+        _ => change.make(store),
     });
     let ledger = create(&store, 256);
     let mut source = Source::new(1, 1);
@@ -539,7 +467,20 @@ fn segments_left_behind_by_a_crash_are_retired_by_the_next_opening() {
     ledger.close();
     let after = copy(&*store);
     assert_eq!(after.list("segments/", None).unwrap().len(), 6);
-    let ledger = open(&after, 256);
+    // Whoever made the pack may have died before its name was durable: that comes first.
+    let pack = ObjectName::numbered("packs", 0).unwrap();
+    let (is_durable, name) = (AtomicBool::new(false), pack.clone());
+    let watched = HookedStore::shared(&after, move |store, change| {
+        match change {
+            Change::MakeDurable(object) if **object == name => {
+                is_durable.store(true, Ordering::SeqCst);
+            }
+            Change::Retire(_) => assert!(is_durable.load(Ordering::SeqCst)),
+            _ => {}
+        }
+        change.make(store)
+    });
+    let ledger = open(&watched, 256);
     assert_eq!(after.list("segments/", None).unwrap().len(), 1);
     assert_eq!(ledger.read(LeafIndex(299)).unwrap().index, LeafIndex(299));
     ledger.append_blocking(source.events(50, 20)).unwrap();

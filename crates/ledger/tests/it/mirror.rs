@@ -1,6 +1,5 @@
 //! Mirrors: what they hold is the log, byte for byte; what is not the log they refuse.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,9 +9,9 @@ use stele_ledger::{
     Contradiction, Cosigner, CosignerKey, FsckOptions, Ledger, Mirror, MirrorError, fsck_with,
 };
 use stele_merkle::{LogVerifier, Note};
-use stele_store::{Clock, MemoryStore, ObjectName, Put, Store, StoreError};
+use stele_store::{Clock, ObjectName, Store, StoreError};
 
-use crate::common::{Source, clock, create, key, open, wait_for_packs};
+use crate::common::{HookedStore, Source, clock, create, key, memory, open, wait_for_packs};
 use crate::image::Image;
 
 fn mirror_key() -> CosignerKey {
@@ -25,10 +24,6 @@ fn verifier() -> LogVerifier {
 
 fn mirror(store: &Arc<dyn Store>) -> Result<Mirror, MirrorError> {
     Mirror::open(Arc::clone(store), verifier(), mirror_key(), clock())
-}
-
-fn memory() -> Arc<dyn Store> {
-    Arc::new(MemoryStore::new())
 }
 
 fn hint(store: &dyn Store) -> Option<Bytes> {
@@ -216,49 +211,14 @@ fn nothing_damaged_is_taken_in() {
     }
 }
 
-/// Stops the world after some writes.
-struct Crash {
-    inner: Arc<dyn Store>,
-    left: AtomicU64,
-}
-
-impl Crash {
-    fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+/// A store in which the world stops after some writes.
+fn stops_after(inner: &Arc<dyn Store>, writes: u64) -> Arc<dyn Store> {
+    let left = AtomicU64::new(writes);
+    HookedStore::shared(inner, move |store, change| {
+        let left = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         left.map_err(|_| StoreError::Full)?;
-        write()
-    }
-}
-
-impl Store for Crash {
-    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        self.write(|| self.inner.put_new(name, parts))
-    }
-    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.make_durable(name)
-    }
-
-    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
-        self.inner.read(name)
-    }
-    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(name, range)
-    }
-    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
-        self.inner.size(name)
-    }
-    fn list(&self, p: &str, after: Option<&ObjectName>) -> Result<Vec<ObjectName>, StoreError> {
-        self.inner.list(p, after)
-    }
-    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.write(|| self.inner.retire(name))
-    }
-    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(|| self.inner.put_hint(name, bytes))
-    }
-    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
-        self.inner.read_hint(name)
-    }
+        change.make(store)
+    })
 }
 
 /// Ended before each of its writes, in a round that brings segments and in one that packs them.
@@ -278,8 +238,7 @@ fn a_mirror_goes_on_after_an_end_at_any_write() {
     let mut writes = 0;
     loop {
         let own = memory();
-        let crash = Arc::new(Crash { inner: own.clone(), left: AtomicU64::new(writes) });
-        let store: Arc<dyn Store> = crash.clone();
+        let store = stops_after(&own, writes);
         let run = || {
             let open = || Mirror::open(store.clone(), verifier(), mirror_key(), clock.clone());
             open()?.sync(&early)?;

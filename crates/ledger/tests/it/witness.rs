@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use stele_ledger::witness::{Decision, Witness, WitnessError};
 use stele_ledger::{Cosigner, CosignerKey};
 use stele_merkle::checkpoint::{Checkpoint, LogSigner};
@@ -18,11 +16,9 @@ use stele_merkle::{
     EMPTY_ROOT, Hash, LogVerifier, MemoryTree, Note, TreeSize, VerifierKey, consistency_proof,
     leaf_hash, root,
 };
-use stele_store::{
-    Clock, DiskStore, ManualClock, MemoryStore, ObjectName, Put, Store, StoreError, UnixNanos,
-};
+use stele_store::{Clock, DiskStore, ManualClock, Put, Store, StoreError, UnixNanos};
 
-use crate::common::Random;
+use crate::common::{Change, HookedStore, Random, fatal, io, memory};
 
 const LOG: &str = "log.example/forked";
 /// The log's Ed25519 signature of a tree without leaves whose root is that of one empty leaf.
@@ -74,10 +70,6 @@ fn at(seconds: i64) -> Arc<ManualClock> {
 
 fn witness_of(store: &Arc<dyn Store>, log: &Log) -> Witness {
     Witness::new(Arc::clone(store), at(1_000), key(), log.signer.verifier_keys())
-}
-
-fn memory() -> Arc<dyn Store> {
-    Arc::new(MemoryStore::new())
 }
 
 fn ask(witness: &Witness, request: &AddCheckpoint) -> Decision {
@@ -381,61 +373,19 @@ fn of_many_requests_at_once_no_two_answers_contradict_each_other() {
     }
 }
 
-/// The create that a store was asked for.
-type Create<'a> = &'a dyn Fn() -> Result<Put, StoreError>;
-/// What a test does with the n-th create.
-type Hook = dyn Fn(usize, Create<'_>) -> Result<Put, StoreError> + Send + Sync;
-
-/// A store that does something around the creates that a test has an eye on.
-struct HookedStore {
-    inner: Arc<dyn Store>,
-    puts: AtomicUsize,
-    hook: Box<Hook>,
-}
-
-impl HookedStore {
-    fn shared(
-        inner: &Arc<dyn Store>,
-        hook: impl Fn(usize, Create<'_>) -> Result<Put, StoreError> + Send + Sync + 'static,
-    ) -> Arc<dyn Store> {
-        let (inner, puts) = (Arc::clone(inner), AtomicUsize::new(0));
-        Arc::new(Self { inner, puts, hook: Box::new(hook) })
-    }
-}
-
-impl Store for HookedStore {
-    fn put_new(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<Put, StoreError> {
-        let number = self.puts.fetch_add(1, Ordering::SeqCst);
-        (self.hook)(number, &|| self.inner.put_new(name, parts))
-    }
-    fn make_durable(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.make_durable(name)
-    }
-    fn read(&self, name: &ObjectName) -> Result<Bytes, StoreError> {
-        self.inner.read(name)
-    }
-    fn read_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(name, range)
-    }
-    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
-        self.inner.size(name)
-    }
-    fn list(
-        &self,
-        prefix: &str,
-        after: Option<&ObjectName>,
-    ) -> Result<Vec<ObjectName>, StoreError> {
-        self.inner.list(prefix, after)
-    }
-    fn retire(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.retire(name)
-    }
-    fn put_hint(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put_hint(name, bytes)
-    }
-    fn read_hint(&self, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
-        self.inner.read_hint(name)
-    }
+/// A store that does something around the n-th create.
+fn around_creates(
+    inner: &Arc<dyn Store>,
+    hook: impl Fn(usize, &dyn Fn() -> Result<Put, StoreError>) -> Result<Put, StoreError>
+    + Send
+    + Sync
+    + 'static,
+) -> Arc<dyn Store> {
+    let puts = AtomicUsize::new(0);
+    HookedStore::shared(inner, move |store, change| match change {
+        Change::Create(..) => hook(puts.fetch_add(1, Ordering::SeqCst), &|| change.make(store)),
+        _ => change.make(store),
+    })
 }
 
 /// One process stops between its checks and its create for so long that another one has cosigned
@@ -447,7 +397,7 @@ fn a_number_that_was_retired_meanwhile_is_not_won() {
     let first = log.request(0, 0, 21);
     cosigned(&ask(&fast, &first), &first);
     let (others, log_of_others) = (Arc::clone(&inner), Arc::clone(&log));
-    let slow_store = HookedStore::shared(&inner, move |number, put| {
+    let slow_store = around_creates(&inner, move |number, put| {
         if number == 0 {
             let fast = witness_of(&others, &log_of_others);
             for size in 22..60 {
@@ -468,17 +418,13 @@ fn a_number_that_was_retired_meanwhile_is_not_won() {
 
 #[test]
 fn stores_that_fail_leave_no_cosignature_without_a_durable_checkpoint() {
-    let io =
-        || StoreError::Io { what: "injected".into(), error: std::io::Error::other("injected") };
-    let fatal =
-        || StoreError::Fatal { what: "injected".into(), error: std::io::Error::other("injected") };
     let log = Log::new();
     let request = log.request(0, 0, 30);
     let body = request.encode();
 
     let inner = memory();
     let before =
-        HookedStore::shared(&inner, move |number, put| if number == 0 { Err(io()) } else { put() });
+        around_creates(&inner, move |number, put| if number == 0 { Err(io()) } else { put() });
     let witness_before = witness_of(&before, &log);
     assert!(matches!(witness_before.add_checkpoint(body.as_bytes()), Err(WitnessError::Store(_))));
     assert!(inner.list("cosigned/", None).unwrap().is_empty());
@@ -486,11 +432,11 @@ fn stores_that_fail_leave_no_cosignature_without_a_durable_checkpoint() {
 
     // The create succeeds and its answer is lost: reading back shows that it is there.
     let inner = memory();
-    let after = HookedStore::shared(&inner, move |_, put| put().and(Err(io())));
+    let after = around_creates(&inner, move |_, put| put().and(Err(io())));
     assert_eq!(cosigned(&ask(&witness_of(&after, &log), &request), &request), 30);
 
     let inner = memory();
-    let dying = HookedStore::shared(&inner, move |_, put| put().and(Err(fatal())));
+    let dying = around_creates(&inner, move |_, put| put().and(Err(fatal())));
     let dying = witness_of(&dying, &log);
     assert!(matches!(dying.add_checkpoint(body.as_bytes()), Err(WitnessError::Stopped(_))));
     assert!(dying.stopped().is_some());
@@ -513,7 +459,7 @@ fn victim() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let at: usize = std::env::var(KILL_AT).unwrap().parse().unwrap();
     let disk: Arc<dyn Store> = Arc::new(DiskStore::open(Path::new(&directory)).unwrap());
-    let store = HookedStore::shared(&disk, move |number, put| {
+    let store = around_creates(&disk, move |number, put| {
         if number == at / 2 && at.is_multiple_of(2) {
             std::process::abort();
         }

@@ -324,6 +324,31 @@ fn e4_a_stuck_pod_deleted_by_force_may_run_on() {
 }
 
 #[test]
+fn e4_a_pod_that_vanished_unseen_may_have_been_removed_by_force() {
+    let vanished = |last: &dyn Fn(&Pod) -> Pod| {
+        let mut log = log();
+        let pod = begin(&mut log, &Pod::new("p", "A", -890).at_rv(10), 100, &[IP]);
+        log.event(105 * S, PODS, "MODIFIED", &last(&pod).json());
+        log.list_of(112 * S, PODS, "50", &[]);
+        begin(&mut log, &Pod::new("q", "B", 300).at_rv(60), 300, &[IP]);
+        until(&mut log, 500)
+    };
+    // It was running when last seen: it may have had the address until another pod was seen with it.
+    let state = vanished(&|pod| pod.at_rv(12));
+    let lease = ask(&state, IP, 107).candidates[0].clone();
+    assert_eq!((lease.end, lease.to), (LeaseEnd::Superseded, Some(Time(301 * S))));
+    assert_eq!(told(&ask(&state, IP, 200)), (Verdict::Single, vec!["A"]));
+    // It was being ended, which was due at second 110.
+    let state = vanished(&|pod| pod.deleting(12, 5));
+    let lease = ask(&state, IP, 107).candidates[0].clone();
+    assert_eq!((lease.end, lease.to), (LeaseEnd::Vanished, Some(Time(112 * S))));
+    // It had ended.
+    let state = vanished(&|pod| pod.ends(12, "Succeeded"));
+    let lease = ask(&state, IP, 102).candidates[0].clone();
+    assert_eq!((lease.end, lease.to), (LeaseEnd::Terminal, Some(Time(105 * S))));
+}
+
+#[test]
 fn e5_a_pod_on_a_lost_node_still_has_its_address() {
     let mut log = log();
     let pod = begin(&mut log, &Pod::new("p", "A", 100).at_rv(10), 100, &[IP]);
@@ -462,10 +487,13 @@ fn o5_a_new_uid_under_a_name_ends_the_old_lease() {
     let new = Pod::new("db-0", "B", 120).runs(30, &["10.42.0.18"]);
     log.event(122 * S, PODS, "MODIFIED", &new.json());
     let state = until(&mut log, 200);
+    // The object is gone; nobody saw how, so its containers may run on (E4).
     let answer = ask(&state, IP, 121);
     assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
-    assert_eq!(answer.candidates[0].end, LeaseEnd::Vanished);
-    assert_eq!(told(&ask(&state, IP, 150)), (Verdict::None, vec![]));
+    assert_eq!(answer.candidates[0].end, LeaseEnd::Unknown);
+    let answer = ask(&state, IP, 150);
+    assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
+    assert!(!answer.candidates[0].reported);
     assert_eq!(told(&ask(&state, "10.42.0.18", 150)), (Verdict::Single, vec!["B"]));
 }
 

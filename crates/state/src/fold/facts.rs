@@ -184,7 +184,7 @@ impl Fold<'_> {
                 (Some(end), _) => Some(end),
                 (None, Some(removed)) => {
                     let ip = &span.ip;
-                    let after = (ip, cluster, removed.saturating_add(1), 0, "");
+                    let after = (ip, cluster, removed, 0, "");
                     let range = self.w.reports.range(after..(ip, cluster + 1, 0, 0, ""))?;
                     span::next_report(range, object, &lease.network)?
                 }

@@ -73,7 +73,7 @@ impl Lookup {
         let mut leases = lease::leases_of(&facts, key);
         for lease in &mut leases {
             let Some(removed) = unsure(lease) else { continue };
-            let after = (key, cluster, removed.saturating_add(1), 0, "");
+            let after = (key, cluster, removed, 0, "");
             let reports = self.view.rows.reports.range(after..(key, cluster + 1, 0, 0, ""))?;
             end_at(lease, span::next_report(reports, object, &lease.network)?);
         }
@@ -198,7 +198,7 @@ fn close_unknown_ends(held: &mut [Held]) {
     for (object, lease) in held {
         let Some(removed) = unsure(lease) else { continue };
         let others = reports.iter().filter(|(other, network, at)| {
-            other != object && *network == lease.network && *at > removed
+            other != object && *network == lease.network && *at >= removed
         });
         end_at(lease, others.map(|(_, _, at)| *at).min());
     }

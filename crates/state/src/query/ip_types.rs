@@ -52,7 +52,8 @@ pub enum LeaseEnd {
     Terminal,
     /// The pod was seen deleted after an orderly end.
     Deleted,
-    /// The object was removed while its containers may have run on; nobody saw the end.
+    /// The object was removed, or vanished while nobody looked, and its containers may have run on;
+    /// nobody saw the end.
     Unknown,
     /// As [`LeaseEnd::Unknown`], and then another pod was seen with the address.
     Superseded,

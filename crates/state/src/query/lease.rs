@@ -121,11 +121,8 @@ fn plain(facts: &[&FactRow], has: impl Fn(&AddressRow) -> bool) -> Vec<Lease> {
 }
 
 fn plain_end(row: &FactRow) -> LeaseEnd {
-    match Verb::from_code(row.verb) {
-        Verb::Deleted => LeaseEnd::Deleted,
-        verb if verb.is_end() => LeaseEnd::Vanished,
-        _ => LeaseEnd::Changed,
-    }
+    let verb = Verb::from_code(row.verb);
+    if verb.is_end() { seen_end(verb) } else { LeaseEnd::Changed }
 }
 
 /// The stretch in which a pod of which no address is known may have had any; `None` if one is
@@ -241,9 +238,8 @@ fn end_of(rows: &[&FactRow]) -> (Option<i64>, LeaseEnd) {
             return (Some(row.time), LeaseEnd::Terminal);
         }
         match Verb::from_code(row.verb) {
-            Verb::Vanished | Verb::Replaced => return (Some(row.time), LeaseEnd::Vanished),
-            Verb::Deleted if never_ran(rows) => return (Some(row.time), LeaseEnd::Deleted),
-            Verb::Deleted => return removal(row, due),
+            verb if verb.is_end() && never_ran(rows) => return (Some(row.time), seen_end(verb)),
+            verb if verb.is_end() => return removal(row, due),
             _ => {}
         }
         // Without a time to end in, the kubelet was not asked to end anything.
@@ -259,16 +255,21 @@ fn end_of(rows: &[&FactRow]) -> (Option<i64>, LeaseEnd) {
 /// A kubelet reports the containers ended and then removes the pod. A pod that is removed with a
 /// container shown running was removed by force, or by something that reports less. In time, its
 /// kubelet may still need the time it was given; later, the kubelet has not answered at all, and
-/// nobody knows what runs there (E4).
+/// nobody knows what runs there (E4). Of a pod that vanished while nobody looked even less is known.
 fn removal(row: &FactRow, due: Option<i64>) -> (Option<i64>, LeaseEnd) {
+    let end = seen_end(Verb::from_code(row.verb));
     let Some(due) = due else { return (None, LeaseEnd::Unknown) };
-    if row.address.as_ref().is_none_or(|address| !address.running) {
-        return (Some(row.time), LeaseEnd::Deleted);
+    if end == LeaseEnd::Deleted && row.address.as_ref().is_none_or(|address| !address.running) {
+        return (Some(row.time), end);
     }
     if row.time > due.saturating_add(OVERDUE_NS) {
         return (None, LeaseEnd::Unknown);
     }
-    (Some(row.time.max(due.saturating_add(RESOLUTION_NS))), LeaseEnd::Deleted)
+    (Some(row.time.max(due.saturating_add(RESOLUTION_NS))), end)
+}
+
+fn seen_end(verb: Verb) -> LeaseEnd {
+    if verb == Verb::Deleted { LeaseEnd::Deleted } else { LeaseEnd::Vanished }
 }
 
 /// It was never given to a node, so it never had a network.

@@ -137,7 +137,8 @@ impl Lookup {
             None => return Ok(asked.to.max(lease.reported_from)),
             Some(fact) => fact.max(lease.reported_from),
         };
-        let Some(end) = lease.to.filter(|_| lease.reported_on) else { return Ok(fact) };
+        let end = lease.to.into_iter().chain(lease.removed).min();
+        let Some(end) = end.filter(|_| lease.reported_on) else { return Ok(fact) };
         let last = self.version_at(object, end.saturating_sub(1))?;
         Ok(last.map_or(fact, |last| last.time.max(fact)))
     }

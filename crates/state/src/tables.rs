@@ -19,6 +19,9 @@ pub(crate) const ALL: u32 = u32::MAX;
 /// An IPv6 address, or an IPv4 address mapped into it.
 pub(crate) type IpKey = [u8; 16];
 
+/// In [`Reader::spans`]: no address is known. It is the unspecified address, which nothing has.
+pub(crate) const NO_ADDRESS: IpKey = [0; 16];
+
 macro_rules! tables {
     ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
         /// All tables within a write transaction.
@@ -88,8 +91,8 @@ tables! {
     streams: (u32, u32) => &'static [u8];
     /// (type, source, object): seen in the list that is being read.
     listed: (u32, u32, u64) => ();
-    /// (type, order key of a version): at that version a whole list was seen.
-    lists: (u32, &'static [u8]) => ();
+    /// (type, order key of a version) → time: at that version a whole list was seen, first then.
+    lists: (u32, &'static [u8]) => i64;
     /// (type, namespace, name, uid) → object.
     objects: (u32, &'static str, &'static str, &'static str) => u64;
     /// (cluster, uid, type) → object.
@@ -135,6 +138,24 @@ tables! {
     /// (cluster, record that first shows an address or `u64::MAX`, pod) → record that first shows
     /// the pod.
     unaddressed: (u32, u64, u64) => u64;
+    /// (object, order key of a version) → [`FactRow`]: versions that say something else about
+    /// addresses than the one before them.
+    facts: (u64, &'static [u8]) => &'static [u8];
+    /// (address, cluster, class of length, begin, object) → end: at no other time the object may
+    /// have had the address. [`NO_ADDRESS`] stands for pods of which none is known.
+    spans: (&'static [u8; 16], u32, u8, i64, u64) => i64;
+    /// (address, cluster, time, pod, network): from then on the pod was seen with the address.
+    reports: (&'static [u8; 16], u32, i64, u64, &'static str) => ();
+    /// Object → [`SpanList`]: its rows in `spans` and `reports`.
+    span_lists: u64 => &'static [u8];
+    /// (cluster, uid, endpoint slice): some version of the slice names the uid as a target.
+    targets: (u32, &'static str, u64) => ();
+    /// (cluster, namespace, service, endpoint slice): some version of the slice is of the service.
+    slices: (u32, &'static str, &'static str, u64) => ();
+    /// (cluster, port of nodes, service): some version of the service has the port.
+    node_ports: (u32, u32, u64) => ();
+    /// (cluster, prefix length, base, object): some version of the object declares the range.
+    ranges: (u32, u8, &'static [u8; 16], u64) => ();
 }
 
 /// A cluster.
@@ -309,13 +330,25 @@ pub(crate) struct VersionRow {
     pub(crate) source: u32,
     /// API version of the frame.
     pub(crate) version: String,
+}
+
+/// What a version says that matters for addresses. Ends without a body have no address row.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct FactRow {
+    #[n(0)]
+    pub(crate) verb: u8,
+    #[n(1)]
+    pub(crate) index: u64,
+    #[n(2)]
+    pub(crate) time: i64,
+    #[n(3)]
     pub(crate) address: Option<AddressRow>,
 }
 
 /// What a version says about addresses.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 pub(crate) struct AddressRow {
-    /// 0 pod, 1 node, 2 service.
+    /// 0 pod, 1 node, 2 service, 3 range of service addresses.
     #[n(0)]
     pub(crate) role: u8,
     /// Address and network; `""` is the cluster's own.
@@ -330,13 +363,84 @@ pub(crate) struct AddressRow {
     pub(crate) due: Option<i64>,
     #[n(5)]
     pub(crate) grace_s: Option<i64>,
-    /// A container is shown running.
+    /// A container is shown running; kept of versions with which the object is deleted.
     #[n(6)]
     pub(crate) running: bool,
     #[n(7)]
     pub(crate) node: String,
     #[n(8)]
     pub(crate) created: Option<i64>,
+    /// Ports of a service; of a pod those it has on its node's addresses.
+    #[n(9)]
+    pub(crate) ports: Vec<PortRow>,
+    /// Ranges that a node or a range object declares.
+    #[n(10)]
+    pub(crate) ranges: Vec<RangeRow>,
+    /// How a service has each of `ips`: 0 cluster, 1 external, 2 load balancer.
+    #[n(11)]
+    pub(crate) kinds: Vec<u8>,
+}
+
+/// A port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct PortRow {
+    #[n(0)]
+    pub(crate) name: String,
+    #[n(1)]
+    pub(crate) protocol: String,
+    #[n(2)]
+    pub(crate) port: u16,
+    /// The port on nodes that leads to it; 0 if there is none.
+    #[n(3)]
+    pub(crate) node_port: u16,
+}
+
+/// A range of addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct RangeRow {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) base: IpKey,
+    /// Of 128 bits.
+    #[n(1)]
+    pub(crate) prefix: u8,
+}
+
+/// Rows of one object in [`Reader::spans`] and [`Reader::reports`].
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub(crate) struct SpanList {
+    #[n(0)]
+    pub(crate) spans: Vec<SpanRow>,
+    #[n(1)]
+    pub(crate) reports: Vec<ReportRow>,
+}
+
+/// A row of [`Reader::spans`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct SpanRow {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) ip: IpKey,
+    #[n(1)]
+    pub(crate) from: i64,
+    /// `i64::MAX`: open.
+    #[n(2)]
+    pub(crate) to: i64,
+    /// It is open only until another pod is seen with the address.
+    #[n(3)]
+    pub(crate) unsure: bool,
+}
+
+/// A row of [`Reader::reports`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct ReportRow {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) ip: IpKey,
+    #[n(1)]
+    pub(crate) time: i64,
+    #[n(2)]
+    pub(crate) network: String,
 }
 
 /// An address in a network.

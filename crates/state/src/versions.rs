@@ -4,7 +4,7 @@
 //! Rows are in the order of the versions and under the order key of their first one. Which versions
 //! share a row is a function of the order in which they came.
 
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use minicbor::{Decode, Encode};
 use redb::{ReadableTable, Table};
@@ -12,7 +12,7 @@ use redb::{ReadableTable, Table};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv::{Rank, order_key};
-use crate::tables::{AddressRow, VersionRow, row, unrow};
+use crate::tables::{VersionRow, row, unrow};
 
 /// Most versions in a row.
 const ROW_VERSIONS: usize = 16;
@@ -56,8 +56,6 @@ struct Packed {
     after_rv: Option<String>,
     #[n(11)]
     version: Option<String>,
-    #[n(12)]
-    address: Option<AddressRow>,
 }
 
 const REDACTED: u8 = 128;
@@ -91,7 +89,6 @@ impl VersionRow {
             rv_text: rv.is_none().then(|| self.rv.clone()),
             after_rv: self.after_rv.clone(),
             version: (self.version != before.version).then(|| self.version.clone()),
-            address: self.address.clone(),
         }
     }
 
@@ -119,7 +116,6 @@ impl VersionRow {
             body: number.checked_sub(packed.body).ok_or_else(damaged)?,
             source: packed.source.unwrap_or(before.source),
             version: packed.version.unwrap_or_else(|| before.version.clone()),
-            address: packed.address,
         })
     }
 }
@@ -208,6 +204,21 @@ pub(crate) fn get(
     Ok(row.and_then(|(_, versions)| versions.into_iter().find(|v| v.order() == order)))
 }
 
+/// The first version behind an order key.
+pub(crate) fn next(
+    table: &impl ReadableTable<Key, Value>,
+    object: u64,
+    order: &[u8],
+) -> Result<Option<VersionRow>, StateError> {
+    let behind = |versions: Vec<VersionRow>| versions.into_iter().find(|v| *v.order() > *order);
+    if let Some(found) = row_at(table, object, order)?.and_then(|(_, versions)| behind(versions)) {
+        return Ok(Some(found));
+    }
+    let range = (Bound::Excluded((object, order)), Bound::Excluded((object + 1, [].as_slice())));
+    let Some(entry) = table.range(range)?.next() else { return Ok(None) };
+    Ok(behind(unpack(entry?.1.value())?))
+}
+
 /// Adds a version; one with the same order key is replaced.
 pub(crate) fn put(
     table: &mut Table<'_, Key, Value>,
@@ -273,7 +284,6 @@ mod tests {
             body: number - (seed % 2) as u32 * number.min(1),
             source: (seed % 2) as u32,
             version: if seed.is_multiple_of(11) { "v1beta1" } else { "v1" }.to_owned(),
-            address: None,
         }
     }
 
@@ -300,6 +310,9 @@ mod tests {
         assert_eq!(all(&table, 7).unwrap(), wanted);
         for (order, version) in &model {
             assert_eq!(get(&table, 7, order).unwrap().as_ref(), Some(version));
+            let behind = (Bound::Excluded(order.clone()), Bound::Unbounded);
+            let behind = model.range(behind).next();
+            assert_eq!(next(&table, 7, order).unwrap().as_ref(), behind.map(|(_, v)| v));
         }
         for limit in [0, 100, 500, 999] {
             let last = model.values().rev().find(|v| v.index <= limit).cloned();

@@ -5,7 +5,7 @@
 //! | I1 identity is the uid | `i1_…` |
 //! | I2 all addresses of a pod | `i2_…` |
 //! | I3 forms of an address | `i3_…` |
-//! | I4 host network | `i4_…` |
+//! | I4 host network | `i4_…`, with ports in `translation.rs` |
 //! | I5 several addresses over time | `i5_…` |
 //! | I6 secondary interfaces | `i6_…` |
 //! | I7 the same address in several clusters | `i7_…` |
@@ -15,22 +15,23 @@
 //! | E3 deletion timestamp | `e3_…` |
 //! | E4 force delete | `e4_…` |
 //! | E5 node lost | `e5_…` |
-//! | O1 order of resource versions | `rv::tests` |
+//! | O1 order of resource versions | `o1_…`, `rv::tests` |
 //! | O2 relist | `fold.rs`, `o2_o3_…` |
 //! | O3 born and gone in a gap | `o2_o3_…` |
 //! | O4 bookmarks | `o4_…` |
 //! | O5 same name, new uid | `o5_…`, `fold.rs` |
-//! | O6 servers that disagree | versions of several sources are merged in `fold.rs`; naming the disagreement is not done here but where sources are compared |
+//! | O6 servers that disagree | `o6_…`: each version leads to the record of its source; naming the disagreement is done where sources are compared |
 //! | O7 restore of etcd | `o7_…` in `silence.rs`: a gap until versions are beyond the old ones; epochs of their own are not done |
-//! | O8 order only within a resource | by construction: versions are compared within an object or a type |
+//! | O8 order only within a resource | `o8_…` |
 //! | C1 tolerance | `c1_…` |
 //! | C2 flows are stretches | `c2_…` |
 //! | C3 no answer regardless of time | `c3_…` |
 //! | C4 the time of the flow, not of the question | `c4_…` |
-//! | T1 virtual address → backend | not done; the service is named (`t2_…`) |
-//! | T2 node and service addresses | `t2_…` |
-//! | T3, T4 translated and external addresses | not done: they need flows |
-//! | W1, W2 owners | `w1_w2_…` |
+//! | T1 virtual address → backend | `t1_…` in `translation.rs` |
+//! | T2 node and service addresses | `t2_…`, `t2_…` in `translation.rs` |
+//! | T3 translated sources | `t3_…` in `translation.rs` |
+//! | T4 external addresses | `t4_…` in `translation.rs` |
+//! | W1, W2 owners | `w1_w2_…`, `w1_…` and `w2_…` in `translation.rs` |
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -48,7 +49,10 @@ const IP: &str = "10.42.0.17";
 fn log() -> Log {
     let mut log = Log::new();
     log.open(90 * S);
-    log.list_of(90 * S, PODS, "1", &[]);
+    // Without somebody who looks at these, none of them can be ruled out as a holder.
+    for resource in [PODS, "v1/nodes", "v1/services"] {
+        log.list_of(90 * S, resource, "1", &[]);
+    }
     log
 }
 
@@ -217,8 +221,8 @@ fn s1_a_pod_may_send_before_its_address_is_reported() {
     assert_eq!(answer.unaddressed[0].uid, "F");
     assert_eq!(ask(&state, "10.42.0.55", 130).unaddressed_count, 0);
     // As it was known at the time, the first pod had no address either.
-    let known = IpQuery { known_at: Some(2), ..IpQuery::default() };
-    let answer = state.ip(IP, &Point::Index(2), &known).unwrap();
+    let known = IpQuery { known_at: Some(4), ..IpQuery::default() };
+    let answer = state.ip(IP, &Point::Index(4), &known).unwrap();
     assert_eq!((answer.verdict, answer.unaddressed_count), (Verdict::None, 1));
 }
 
@@ -320,6 +324,31 @@ fn e4_a_stuck_pod_deleted_by_force_may_run_on() {
 }
 
 #[test]
+fn e4_a_pod_that_vanished_unseen_may_have_been_removed_by_force() {
+    let vanished = |last: &dyn Fn(&Pod) -> Pod| {
+        let mut log = log();
+        let pod = begin(&mut log, &Pod::new("p", "A", -890).at_rv(10), 100, &[IP]);
+        log.event(105 * S, PODS, "MODIFIED", &last(&pod).json());
+        log.list_of(112 * S, PODS, "50", &[]);
+        begin(&mut log, &Pod::new("q", "B", 300).at_rv(60), 300, &[IP]);
+        until(&mut log, 500)
+    };
+    // It was running when last seen: it may have had the address until another pod was seen with it.
+    let state = vanished(&|pod| pod.at_rv(12));
+    let lease = ask(&state, IP, 107).candidates[0].clone();
+    assert_eq!((lease.end, lease.to), (LeaseEnd::Superseded, Some(Time(301 * S))));
+    assert_eq!(told(&ask(&state, IP, 200)), (Verdict::Single, vec!["A"]));
+    // It was being ended, which was due at second 110.
+    let state = vanished(&|pod| pod.deleting(12, 5));
+    let lease = ask(&state, IP, 107).candidates[0].clone();
+    assert_eq!((lease.end, lease.to), (LeaseEnd::Vanished, Some(Time(112 * S))));
+    // It had ended.
+    let state = vanished(&|pod| pod.ends(12, "Succeeded"));
+    let lease = ask(&state, IP, 102).candidates[0].clone();
+    assert_eq!((lease.end, lease.to), (LeaseEnd::Terminal, Some(Time(105 * S))));
+}
+
+#[test]
 fn e5_a_pod_on_a_lost_node_still_has_its_address() {
     let mut log = log();
     let pod = begin(&mut log, &Pod::new("p", "A", 100).at_rv(10), 100, &[IP]);
@@ -329,6 +358,76 @@ fn e5_a_pod_on_a_lost_node_still_has_its_address() {
     let state = until(&mut log, 900);
     assert_eq!(told(&ask(&state, IP, 300)), (Verdict::Single, vec!["A"]));
     assert_eq!(told(&ask(&state, IP, 500)), (Verdict::Several, vec!["B", "A"]));
+}
+
+#[test]
+fn e6_an_evicted_pod_keeps_its_address_in_the_api_only() {
+    let mut log = log();
+    let pod = begin(&mut log, &Pod::new("p", "A", 100).at_rv(10), 100, &[IP]);
+    // Evicted for want of memory: the object stays, `Failed`, with its podIP, and is written again.
+    log.event(110 * S, PODS, "MODIFIED", &pod.ends(20, "Failed").json());
+    log.event(150 * S, PODS, "MODIFIED", &pod.ends(21, "Failed").json());
+    begin(&mut log, &Pod::new("q", "B", 120).at_rv(30), 120, &[IP]);
+    let state = until(&mut log, 200);
+    assert_eq!(told(&ask(&state, IP, 115)), (Verdict::None, vec![]));
+    assert_eq!(told(&ask(&state, IP, 160)), (Verdict::Single, vec!["B"]));
+    let answer = ask(&state, IP, 105);
+    assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
+    assert_eq!(answer.candidates[0].end, LeaseEnd::Terminal);
+    assert_eq!(answer.candidates[0].phase.as_deref(), Some("Running"));
+}
+
+#[test]
+fn o1_versions_are_ordered_by_length_then_digits() {
+    let mut log = log();
+    let pod = begin(&mut log, &Pod::new("p", "A", 100).at_rv(98), 100, &[IP]);
+    // Written before the version with the address, but seen after it: 9 is before 98.
+    log.event(103 * S, PODS, "MODIFIED", &Pod::new("p", "A", 100).at_rv(9).json());
+    // 100 is after 99: the pod has ended.
+    log.event(110 * S, PODS, "MODIFIED", &pod.ends(100, "Succeeded").json());
+    let state = until(&mut log, 200);
+    assert_eq!(told(&ask(&state, IP, 105)), (Verdict::Single, vec!["A"]));
+    assert_eq!(told(&ask(&state, IP, 150)), (Verdict::None, vec![]));
+}
+
+#[test]
+fn o6_each_version_leads_to_the_record_of_its_source() {
+    let mut log = log();
+    begin(&mut log, &Pod::new("p", "A", 100).at_rv(10), 100, &[IP]);
+    // Another server has fallen behind, and shows an old pod with the address as new.
+    let mut behind = Log::of_source(2);
+    for resource in [PODS, "v1/nodes", "v1/services"] {
+        behind.list_of(90 * S, resource, "1", &[]);
+    }
+    behind.event(130 * S, PODS, "ADDED", &Pod::new("p", "A", 100).at_rv(10).json());
+    let mark = r#"{"metadata":{"resourceVersion":"1000"}}"#;
+    behind.event(200 * S, PODS, "BOOKMARK", mark);
+    log.records.extend(behind.records);
+    let state = until(&mut log, 200);
+    let answer = ask(&state, IP, 150);
+    assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
+    let first = usize::try_from(answer.candidates[0].index).unwrap();
+    assert_eq!(log.records[first].0.source.as_bytes(), &[1; 32]);
+    assert_eq!(answer.candidates[0].reported_from, Time(101 * S));
+}
+
+#[test]
+fn o8_versions_of_different_resources_are_not_compared() {
+    let mut log = log();
+    begin(&mut log, &Pod::new("p", "A", 100).at_rv(500), 100, &[IP]);
+    // Events may live in an etcd of their own, with other numbers.
+    let event = |rv: u32| {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"Event","metadata":{{"name":"e","namespace":"shop","uid":"E","resourceVersion":"{rv}"}}}}"#
+        )
+    };
+    log.list_of(110 * S, "v1/events", "3", &[]);
+    log.event(111 * S, "v1/events", "ADDED", &event(4));
+    log.event(112 * S, "v1/events", "MODIFIED", &event(900_000));
+    let state = until(&mut log, 200);
+    let answer = ask(&state, IP, 150);
+    assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
+    assert_eq!(answer.gaps, []);
 }
 
 #[test]
@@ -371,7 +470,10 @@ fn o2_o3_in_a_gap_the_answer_is_unknown() {
 fn o4_bookmarks_advance_the_version() {
     let mut log = log();
     let state = until(&mut log, 200);
-    let filter = stele_state::query::Filter::default();
+    let filter = stele_state::query::Filter {
+        resource: Some("pods".to_owned()),
+        ..stele_state::query::Filter::default()
+    };
     let coverage = state.coverage(&filter, &at(90), &Point::Now).unwrap();
     assert_eq!(coverage.types[0].resource_version.as_deref(), Some("1000"));
     assert_eq!(coverage.types[0].to, Some(Time(200 * S)));
@@ -385,10 +487,13 @@ fn o5_a_new_uid_under_a_name_ends_the_old_lease() {
     let new = Pod::new("db-0", "B", 120).runs(30, &["10.42.0.18"]);
     log.event(122 * S, PODS, "MODIFIED", &new.json());
     let state = until(&mut log, 200);
+    // The object is gone; nobody saw how, so its containers may run on (E4).
     let answer = ask(&state, IP, 121);
     assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
-    assert_eq!(answer.candidates[0].end, LeaseEnd::Vanished);
-    assert_eq!(told(&ask(&state, IP, 150)), (Verdict::None, vec![]));
+    assert_eq!(answer.candidates[0].end, LeaseEnd::Unknown);
+    let answer = ask(&state, IP, 150);
+    assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
+    assert!(!answer.candidates[0].reported);
     assert_eq!(told(&ask(&state, "10.42.0.18", 150)), (Verdict::Single, vec!["B"]));
 }
 

@@ -1,5 +1,6 @@
-//! Addresses: what a version of a pod, node or service says about them, and the index from an
-//! address to all objects that ever had it.
+//! Addresses: what a version of a pod, node, service or range of service addresses says of them.
+//!
+//! Not here: what is kept of it (`facts`), and from when to when it holds (`query::lease`).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -7,14 +8,23 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Fault, Fold, Stamp, unusable};
-use crate::StateError;
-use crate::tables::{AddressRow, IpKey, LifeRow, NetworkIp};
+use super::{Context, Fault, unusable};
+use crate::tables::{AddressRow, IpKey, NetworkIp, PortRow, RangeRow};
 
 /// Roles in [`AddressRow::role`].
 pub(crate) const POD: u8 = 0;
 pub(crate) const NODE: u8 = 1;
 pub(crate) const SERVICE: u8 = 2;
+pub(crate) const RANGE: u8 = 3;
+
+/// Network of a node's addresses on which a pod has ports without being in the node's network. No
+/// plug-in names one so.
+pub(crate) const HOST: &str = "/host";
+
+/// Kinds in [`AddressRow::kinds`].
+const CLUSTER: u8 = 0;
+const EXTERNAL: u8 = 1;
+const LOAD_BALANCER: u8 = 2;
 
 /// Annotation in which Multus reports secondary networks.
 const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
@@ -49,6 +59,29 @@ struct PodSpec<'a> {
     node_name: Cow<'a, str>,
     #[serde(default)]
     host_network: bool,
+    #[serde(borrow, default)]
+    containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    init_containers: Option<Vec<Container<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Container<'a> {
+    #[serde(borrow, default)]
+    ports: Option<Vec<ContainerPort<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerPort<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    protocol: Cow<'a, str>,
+    #[serde(default)]
+    container_port: u16,
+    #[serde(default)]
+    host_port: u16,
 }
 
 #[derive(Deserialize, Default)]
@@ -60,6 +93,10 @@ struct PodStatus<'a> {
     pod_ip: Cow<'a, str>,
     #[serde(borrow, default, rename = "podIPs")]
     pod_ips: Option<Vec<Ip<'a>>>,
+    #[serde(borrow, default, rename = "hostIP")]
+    host_ip: Cow<'a, str>,
+    #[serde(borrow, default, rename = "hostIPs")]
+    host_ips: Option<Vec<Ip<'a>>>,
     #[serde(default)]
     container_statuses: Option<Vec<ContainerStatus>>,
 }
@@ -96,7 +133,17 @@ struct NetworkStatus {
 #[derive(Deserialize)]
 struct Node<'a> {
     #[serde(borrow, default)]
+    spec: NodeSpec<'a>,
+    #[serde(borrow, default)]
     status: NodeStatus<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct NodeSpec<'a> {
+    #[serde(borrow, default, rename = "podCIDR")]
+    pod_cidr: Cow<'a, str>,
+    #[serde(borrow, default, rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<Cow<'a, str>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -128,6 +175,33 @@ struct ServiceSpec<'a> {
     cluster_ips: Option<Vec<Cow<'a, str>>>,
     #[serde(borrow, default, rename = "externalIPs")]
     external_ips: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow, default)]
+    ports: Option<Vec<ServicePort<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServicePort<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    protocol: Cow<'a, str>,
+    #[serde(default)]
+    port: u16,
+    #[serde(default)]
+    node_port: u16,
+}
+
+#[derive(Deserialize)]
+struct ServiceCidr<'a> {
+    #[serde(borrow, default)]
+    spec: ServiceCidrSpec<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct ServiceCidrSpec<'a> {
+    #[serde(borrow, default)]
+    cidrs: Option<Vec<Cow<'a, str>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -143,54 +217,17 @@ struct LoadBalancer<'a> {
     ingress: Option<Vec<Ip<'a>>>,
 }
 
-impl Fold<'_> {
-    /// What an object says about addresses; `None` if its type has none.
-    pub(super) fn address(
-        &mut self,
-        context: &Context,
-        raw: &RawValue,
-    ) -> Result<Option<AddressRow>, Fault> {
-        if !context.frame.group.is_empty() {
-            return Ok(None);
-        }
-        let read = match context.frame.resource.as_str() {
-            "pods" => read_pod(raw.get()),
-            "nodes" => read_node(raw.get()),
-            "services" => read_service(raw.get()),
-            _ => return Ok(None),
-        };
-        read.map(Some).map_err(|e| unusable(format!("addresses of an object: {e}")))
-    }
-
-    /// Keeps the way from addresses to the object.
-    pub(super) fn index_addresses(
-        &mut self,
-        stamp: Stamp,
-        cluster: u32,
-        object: u64,
-        life: &mut LifeRow,
-        address: &AddressRow,
-    ) -> Result<(), StateError> {
-        for entry in &address.ips {
-            self.w.ips.insert((&entry.ip, cluster, object), ())?;
-        }
-        if address.role != POD || address.host_network || life.addressed {
-            return Ok(());
-        }
-        let waiting = (cluster, u64::MAX, object);
-        if address.ips.is_empty() {
-            if life.versions == 0 {
-                self.w.unaddressed.insert(waiting, stamp.index)?;
-            }
-        } else {
-            life.addressed = true;
-            let first = self.w.unaddressed.remove(waiting)?.map(|first| first.value());
-            if let Some(first) = first {
-                self.w.unaddressed.insert((cluster, stamp.index, object), first)?;
-            }
-        }
-        Ok(())
-    }
+/// What an object says about addresses; `None` if its type says nothing of them.
+pub(super) fn read(context: &Context, raw: &RawValue) -> Result<Option<AddressRow>, Fault> {
+    let frame = &context.frame;
+    let read = match (frame.group.as_str(), frame.resource.as_str()) {
+        ("", "pods") => read_pod(raw.get()),
+        ("", "nodes") => read_node(raw.get()),
+        ("", "services") => read_service(raw.get()),
+        ("networking.k8s.io", "servicecidrs") => read_service_cidr(raw.get()),
+        _ => return Ok(None),
+    };
+    read.map(Some).map_err(|e| unusable(format!("addresses of an object: {e}")))
 }
 
 fn read_pod(text: &str) -> Result<AddressRow, serde_json::Error> {
@@ -211,6 +248,13 @@ fn read_pod(text: &str) -> Result<AddressRow, serde_json::Error> {
             }
         }
     }
+    let ports = host_ports(&pod.spec);
+    if !ports.is_empty() && !pod.spec.host_network {
+        let host = pod.status.host_ips.unwrap_or_default();
+        for ip in host.iter().map(|entry| entry.ip.as_ref()).chain([pod.status.host_ip.as_ref()]) {
+            add(&mut ips, ip, HOST);
+        }
+    }
     let time = |text: Option<Cow<'_, str>>| Some(crate::Time::parse(&text?).ok()?.0);
     let containers = pod.status.container_statuses.unwrap_or_default();
     Ok(AddressRow {
@@ -223,7 +267,36 @@ fn read_pod(text: &str) -> Result<AddressRow, serde_json::Error> {
         running: containers.iter().any(|container| container.state.running.is_some()),
         node: pod.spec.node_name.into_owned(),
         created: time(pod.metadata.creation_timestamp),
+        ports,
+        ..AddressRow::default()
     })
+}
+
+/// The ports that a pod declares on its node's addresses.
+fn host_ports(spec: &PodSpec<'_>) -> Vec<PortRow> {
+    let containers = [&spec.containers, &spec.init_containers].into_iter().flatten().flatten();
+    let declared = containers.flat_map(|container| container.ports.iter().flatten());
+    declared
+        .filter_map(|port| {
+            // In the node's network a container's port is the node's.
+            let host = if port.host_port == 0 && spec.host_network {
+                port.container_port
+            } else {
+                port.host_port
+            };
+            (host != 0).then(|| PortRow {
+                name: port.name.as_ref().to_owned(),
+                protocol: protocol(&port.protocol),
+                port: host,
+                node_port: 0,
+            })
+        })
+        .collect()
+}
+
+/// The protocol; Kubernetes means TCP where none is written.
+fn protocol(text: &str) -> String {
+    if text.is_empty() { "TCP".to_owned() } else { text.to_ascii_uppercase() }
 }
 
 fn read_node(text: &str) -> Result<AddressRow, serde_json::Error> {
@@ -232,21 +305,67 @@ fn read_node(text: &str) -> Result<AddressRow, serde_json::Error> {
     for entry in node.status.addresses.unwrap_or_default() {
         add(&mut ips, &entry.address, "");
     }
-    Ok(AddressRow { role: NODE, ips, ..AddressRow::default() })
+    let spec = node.spec;
+    let ranges = ranges(spec.pod_cidrs.iter().flatten().chain([&spec.pod_cidr]));
+    Ok(AddressRow { role: NODE, ips, ranges, ..AddressRow::default() })
 }
 
 fn read_service(text: &str) -> Result<AddressRow, serde_json::Error> {
     let service: Service<'_> = serde_json::from_str(text)?;
-    let mut ips = Vec::new();
+    let (mut ips, mut kinds) = (Vec::new(), Vec::new());
     let spec = service.spec;
-    let lists = [spec.cluster_ips.unwrap_or_default(), spec.external_ips.unwrap_or_default()];
-    for ip in lists.iter().flatten().chain([&spec.cluster_ip]) {
+    let balancer = service.status.load_balancer.ingress.unwrap_or_default();
+    let cluster = spec.cluster_ips.iter().flatten().chain([&spec.cluster_ip]);
+    let all = cluster
+        .map(|ip| (ip, CLUSTER))
+        .chain(spec.external_ips.iter().flatten().map(|ip| (ip, EXTERNAL)))
+        .chain(balancer.iter().map(|entry| (&entry.ip, LOAD_BALANCER)));
+    for (ip, kind) in all {
+        let before = ips.len();
         add(&mut ips, ip, "");
+        kinds.extend((ips.len() > before).then_some(kind));
     }
-    for entry in service.status.load_balancer.ingress.unwrap_or_default() {
-        add(&mut ips, &entry.ip, "");
+    let ports = spec.ports.unwrap_or_default();
+    let ports = ports.iter().map(|port| PortRow {
+        name: port.name.as_ref().to_owned(),
+        protocol: protocol(&port.protocol),
+        port: port.port,
+        node_port: port.node_port,
+    });
+    let ports = ports.collect();
+    Ok(AddressRow { role: SERVICE, ips, kinds, ports, ..AddressRow::default() })
+}
+
+fn read_service_cidr(text: &str) -> Result<AddressRow, serde_json::Error> {
+    let object: ServiceCidr<'_> = serde_json::from_str(text)?;
+    let ranges = ranges(object.spec.cidrs.iter().flatten());
+    Ok(AddressRow { role: RANGE, ranges, ..AddressRow::default() })
+}
+
+/// The ranges among the texts, each once.
+fn ranges<'t>(texts: impl Iterator<Item = &'t Cow<'t, str>>) -> Vec<RangeRow> {
+    let mut ranges: Vec<RangeRow> = Vec::new();
+    for range in texts.filter_map(|text| range(text)) {
+        if !ranges.contains(&range) {
+            ranges.push(range);
+        }
     }
-    Ok(AddressRow { role: SERVICE, ips, ..AddressRow::default() })
+    ranges
+}
+
+fn range(text: &str) -> Option<RangeRow> {
+    let (base, prefix) = text.split_once('/')?;
+    let address: IpAddr = base.parse().ok()?;
+    let (shift, most) = if address.is_ipv4() { (96, 32) } else { (0, 128) };
+    let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= most)?;
+    let prefix = prefix + shift;
+    Some(RangeRow { base: masked(&key_of(address), prefix), prefix })
+}
+
+/// The first address of the range of this prefix length that an address is in.
+pub(crate) fn masked(ip: &IpKey, prefix: u8) -> IpKey {
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+    (u128::from_be_bytes(*ip) & mask).to_be_bytes()
 }
 
 /// Adds an address, if it is one: nodes also report host names, services `None`.

@@ -290,7 +290,9 @@ impl Fold<'_> {
         if rv::is_ordered(last_rv) {
             self.note_newest(key.0, last_rv)?;
             let order = rv::order_key(last_rv, 0, rv::Rank::Gone);
-            self.w.lists.insert((key.0, order.as_slice()), ())?;
+            let list = (key.0, order.as_slice());
+            let before = self.w.lists.get(list)?.map_or(i64::MAX, |time| time.value());
+            self.w.lists.insert(list, stamp.time.min(before))?;
         }
         self.drop_list(key)?;
         self.end_set_back(stamp, key, last_rv)?;

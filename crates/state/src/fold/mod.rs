@@ -6,11 +6,14 @@
 mod address;
 mod audit;
 mod bodies;
+mod facts;
 mod frames;
 mod objects;
+mod slices;
 mod sources;
 
-pub(crate) use address::ip_key;
+pub(crate) use address::{HOST, NODE, POD, RANGE, SERVICE, ip_key, masked};
+pub(crate) use slices::SERVICE_NAME;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;

@@ -7,11 +7,11 @@ use redb::ReadableTable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Fault, Fold, Stamp, unusable};
+use super::{Context, Fault, Fold, Stamp, address, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv::{self, Rank, order_key};
-use crate::tables::{AddressRow, LifeRow, LogRow, VersionRow, row, uid_key, unrow};
+use crate::tables::{AddressRow, FactRow, LifeRow, LogRow, VersionRow, row, uid_key, unrow};
 use crate::versions;
 
 /// The field that names an object by its uid.
@@ -90,7 +90,7 @@ impl Fold<'_> {
         }
         self.note_newest(context.type_id, rv)?;
         let body = with_type(raw.get(), &head, context);
-        let address = self.address(context, raw)?;
+        let address = address::read(context, raw)?;
         let draft = Draft {
             verb,
             rv,
@@ -104,6 +104,7 @@ impl Fold<'_> {
         let new = life.versions == 0;
         self.keep_referred(object, &meta.uid, raw.get())?;
         self.put_version(stamp, context.cluster, object, life, draft)?;
+        self.index_slice(context, object, raw)?;
         if new {
             self.end_before_later(stamp, context, meta, object)?;
         }
@@ -223,20 +224,21 @@ impl Fold<'_> {
         own: u64,
     ) -> Result<(), StateError> {
         let rv = meta.resource_version.as_ref();
-        let mut next: Option<String> = None;
+        let mut next: Option<LifeRow> = None;
         for object in self.others(context, meta, own)? {
-            let first = self.life_row(object)?.first_rv;
-            let later = rv::compare(&first, rv) == Some(Ordering::Greater);
-            let sooner =
-                next.as_ref().is_none_or(|next| rv::compare(&first, next) == Some(Ordering::Less));
+            let life = self.life_row(object)?;
+            let later = rv::compare(&life.first_rv, rv) == Some(Ordering::Greater);
+            let sooner = next.as_ref().is_none_or(|next| {
+                rv::compare(&life.first_rv, &next.first_rv) == Some(Ordering::Less)
+            });
             if later && sooner {
-                next = Some(first);
+                next = Some(life);
             }
         }
-        match next {
-            Some(next) => self.end_unseen(stamp, context, own, Verb::Replaced, &next, ""),
-            None => Ok(()),
-        }
+        let Some(next) = next else { return Ok(()) };
+        // It was to be seen when the later one came.
+        let stamp = Stamp { time: stamp.time.max(next.first_time), ..stamp };
+        self.end_unseen(stamp, context, own, Verb::Replaced, &next.first_rv, "")
     }
 
     /// A version comes late: the fold has seen a whole list of a newer version already. Had the
@@ -260,9 +262,10 @@ impl Fold<'_> {
             std::ops::Bound::Excluded((type_id + 1, [].as_slice())),
         );
         let next = self.w.lists.range(range)?.next().transpose()?;
-        let Some(list_rv) = next.and_then(|(key, _)| rv::of_order_key(key.value().1)) else {
-            return Ok(());
-        };
+        let next = next.map(|(key, time)| (rv::of_order_key(key.value().1), time.value()));
+        let Some((Some(list_rv), seen)) = next else { return Ok(()) };
+        // What is concluded only now was to be seen when the list came.
+        let stamp = Stamp { time: stamp.time.max(seen), ..stamp };
         if self.existing_at(object, &list_rv)?.as_deref() != Some(rv) {
             return Ok(());
         }
@@ -357,9 +360,13 @@ impl Fold<'_> {
             self.put_body(object, number, &mut life, body)?;
             life.last_body = number;
         }
-        if let Some(address) = &draft.address {
-            self.index_addresses(stamp, cluster, object, &mut life, address)?;
-        }
+        let fact = FactRow {
+            verb: draft.verb.code(),
+            index: stamp.index,
+            time: stamp.time,
+            address: draft.address,
+        };
+        self.keep_fact(cluster, object, &mut life, &key, fact)?;
         let version = VersionRow {
             verb: draft.verb.code(),
             rv: draft.rv.to_owned(),
@@ -373,7 +380,6 @@ impl Fold<'_> {
             body: life.last_body,
             source: stamp.source,
             version: draft.version.to_owned(),
-            address: draft.address,
         };
         versions::put(&mut self.w.versions, object, version)?;
         life.versions += 1;

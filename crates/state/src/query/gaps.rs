@@ -2,10 +2,11 @@
 //! before the first list and after the last record.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use super::names::Chosen;
 use super::read::{Bound, Limit, View};
-use super::types::GapSeen;
+use super::types::{GapSeen, ResourceType};
 use crate::tables::{ALL, GapRow, SourceRow, StreamRow, unrow};
 use crate::{StateError, Time, rv};
 
@@ -96,6 +97,19 @@ impl Window {
     }
 }
 
+/// How a type was looked at, as far as it is known at a bound: read once, asked about many windows.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    cluster: String,
+    shown: ResourceType,
+    streams: Vec<(u32, StreamRow)>,
+    /// The gaps that may speak of the type, and whether they are of this cluster alone.
+    rows: Vec<(bool, GapRow)>,
+    sources: BTreeMap<u32, SourceRow>,
+    /// Time of the newest record that speaks of the cluster.
+    newest: Option<i64>,
+}
+
 impl View {
     /// Blind stretches of these types that touch the window, as known at the bound.
     pub(crate) fn gaps(
@@ -107,7 +121,7 @@ impl View {
     ) -> Result<Vec<GapSeen>, StateError> {
         let mut seen: Vec<GapSeen> = Vec::new();
         for chosen in types {
-            for gap in self.gaps_of_type(cluster, chosen, window, bound)? {
+            for gap in self.watched(cluster, chosen, bound)?.gaps(window) {
                 if !seen.contains(&gap) {
                     seen.push(gap);
                 }
@@ -116,18 +130,17 @@ impl View {
         Ok(seen)
     }
 
-    fn gaps_of_type(
+    /// How a type was looked at, as known at the bound.
+    pub(crate) fn watched(
         &self,
         cluster: u32,
         chosen: &Chosen,
-        window: &Window,
         bound: &Bound,
-    ) -> Result<Vec<GapSeen>, StateError> {
+    ) -> Result<Watched, StateError> {
         let streams = match chosen.number {
             Some(number) => self.streams(number, bound)?,
             None => Vec::new(),
         };
-        let mut gaps = self.edges(cluster, chosen, &streams, window)?;
         let mut keys = vec![(cluster, ALL), (ALL, ALL)];
         keys.extend(chosen.number.map(|number| (cluster, number)));
         let mut rows = Vec::new();
@@ -138,73 +151,24 @@ impl View {
                 let feeds = |stream: &(u32, StreamRow)| stream.0 == row.source;
                 let speaks = type_key != ALL || streams.is_empty() || streams.iter().any(feeds);
                 if let Some(row) = as_known(row, bound).filter(|_| speaks) {
-                    rows.push((cluster_key, row));
+                    rows.push((cluster_key != ALL, row));
                 }
             }
         }
         rows.sort_by_key(|(_, row)| (row.from, row.index));
-        for (cluster_key, row) in &rows {
-            if window.touches(row) && !self.covered_otherwise(row, window, &rows, &streams)? {
-                let cluster = match *cluster_key {
-                    ALL => None,
-                    number => Some(self.cluster_row(number)?.id),
-                };
-                gaps.push(to_seen(cluster, row));
-            }
-        }
-        for silence in self.silences(cluster, chosen, &streams, window, bound)? {
-            if window.touches(&silence)
-                && !self.covered_otherwise(&silence, window, &rows, &streams)?
-            {
-                let id = self.cluster_row(cluster)?.id;
-                gaps.push(GapSeen { index: None, ..to_seen(Some(id), &silence) });
-            }
-        }
-        Ok(gaps)
-    }
-
-    /// The stretches after the last word of each source that recorded the type, up to the first
-    /// list of the next one. If nobody did that in person (recordings say themselves where they
-    /// end), it is the stretch after the newest record of the cluster.
-    fn silences(
-        &self,
-        cluster: u32,
-        chosen: &Chosen,
-        streams: &[(u32, StreamRow)],
-        window: &Window,
-        bound: &Bound,
-    ) -> Result<Vec<GapRow>, StateError> {
-        let listed = || streams.iter().filter_map(|(_, stream)| stream.first_list.as_ref());
-        let Some((_, to)) = window.ends().filter(|_| listed().next().is_some()) else {
-            return Ok(Vec::new());
-        };
-        let silence = |source: u32, from: i64| GapRow {
-            source,
-            group: Some(chosen.shown.group.clone()),
-            resource: Some(chosen.shown.resource.clone()),
-            from,
-            to: listed().map(|(_, time, _)| *time).filter(|time| *time > from).min(),
-            reason: NO_LATER.to_owned(),
-            derived: true,
-            detail: "nothing later is recorded yet".to_owned(),
-            ..GapRow::default()
-        };
-        let mut found = Vec::new();
-        for (source, _) in streams.iter().filter(|(_, stream)| stream.first_list.is_some()) {
-            let row = self.source_row(*source)?;
-            let Some(last) = row.last_time.filter(|_| !row.imported) else { continue };
-            // The newest record may be of another source; this one is heard of soon.
-            if !window.newest || last.saturating_add(HEARTBEAT_MAX_NS) < to {
-                found.push(silence(*source, last));
-            }
+        let mut sources = BTreeMap::new();
+        for (source, _) in &streams {
+            sources.insert(*source, self.source_row(*source)?);
         }
         let newest = bound.known.map(|known| self.last_time(cluster, known)).transpose()?.flatten();
-        if let Some((last, _)) = newest.filter(|(last, _)| to > *last)
-            && !found.iter().any(|row| row.to.is_none() && row.from <= last)
-        {
-            found.push(silence(u32::MAX, last));
-        }
-        Ok(found)
+        Ok(Watched {
+            cluster: self.cluster_row(cluster)?.id,
+            shown: chosen.shown.clone(),
+            streams,
+            rows,
+            sources,
+            newest: newest.map(|(time, _)| time),
+        })
     }
 
     /// What each source says of a type, as far as it is known at the bound.
@@ -225,81 +189,6 @@ impl View {
         Ok(streams)
     }
 
-    /// What lies before the first list.
-    fn edges(
-        &self,
-        cluster: u32,
-        chosen: &Chosen,
-        streams: &[(u32, StreamRow)],
-        window: &Window,
-    ) -> Result<Vec<GapSeen>, StateError> {
-        let id = self.cluster_row(cluster)?.id;
-        let edge = |from: Option<i64>, to: Option<i64>, reason: &str, detail: &str| GapSeen {
-            index: None,
-            cluster: Some(id.clone()),
-            group: Some(chosen.shown.group.clone()),
-            resource: Some(chosen.shown.resource.clone()),
-            from: from.map(Time),
-            to: to.map(Time),
-            from_rv: None,
-            to_rv: None,
-            reason: reason.to_owned(),
-            recovered: false,
-            derived: true,
-            detail: detail.to_owned(),
-        };
-        let lists = streams.iter().filter_map(|(_, stream)| stream.first_list.as_ref());
-        let Some(first) = lists.min_by_key(|(_, time, _)| *time) else {
-            return Ok(vec![edge(None, None, NEVER, "no whole list of it is recorded")]);
-        };
-        let mut gaps = Vec::new();
-        let early = match &window.shape {
-            Shape::Rv(wanted) => rv::compare(wanted, &first.2).is_some_and(Ordering::is_lt),
-            _ => window.ends().is_some_and(|(from, _)| from < first.1),
-        };
-        if early {
-            let mut gap = edge(None, Some(first.1), NOT_YET, "it was first listed later");
-            gap.to_rv = Some(first.2.clone());
-            gaps.push(gap);
-        }
-        Ok(gaps)
-    }
-
-    /// Whether another source looked at the type where a gap touches the window.
-    fn covered_otherwise(
-        &self,
-        gap: &GapRow,
-        window: &Window,
-        rows: &[(u32, GapRow)],
-        streams: &[(u32, StreamRow)],
-    ) -> Result<bool, StateError> {
-        let part = window.within(gap);
-        for (source, stream) in streams.iter().filter(|(source, _)| *source != gap.source) {
-            let blind = rows.iter().any(|(_, other)| {
-                other.source == *source && !other.recovered && part.touches(other)
-            });
-            if !blind && self.covers(*source, stream, &part)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether a source had listed the type before the window and was there until its end.
-    fn covers(&self, source: u32, stream: &StreamRow, part: &Window) -> Result<bool, StateError> {
-        let Some((_, first, first_rv)) = &stream.first_list else { return Ok(false) };
-        Ok(match &part.shape {
-            Shape::Time(from, to) => {
-                first <= from && self.source_last(source)?.is_some_and(|last| last >= *to)
-            }
-            Shape::Rv(wanted) => {
-                rv::compare(first_rv, wanted).is_some_and(Ordering::is_le)
-                    && rv::compare(wanted, &stream.last_rv).is_some_and(Ordering::is_le)
-            }
-            Shape::Nothing => false,
-        })
-    }
-
     /// Last moment at which a source surely looked.
     pub(crate) fn source_last(&self, source: u32) -> Result<Option<i64>, StateError> {
         Ok(self.source_row(source)?.last_time)
@@ -308,6 +197,130 @@ impl View {
     fn source_row(&self, source: u32) -> Result<SourceRow, StateError> {
         let found = self.rows.source_rows.get(source)?;
         found.map_or_else(|| Ok(SourceRow::default()), |found| unrow(found.value()))
+    }
+}
+
+impl Watched {
+    /// Whether a whole list of it is known.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.first_lists().next().is_some()
+    }
+
+    /// Blind stretches that touch the window.
+    pub(crate) fn gaps(&self, window: &Window) -> Vec<GapSeen> {
+        let mut gaps = self.edges(window);
+        for (of_cluster, row) in &self.rows {
+            if window.touches(row) && !self.covered_otherwise(row, window) {
+                gaps.push(to_seen(of_cluster.then(|| self.cluster.clone()), row));
+            }
+        }
+        for silence in self.silences(window) {
+            if window.touches(&silence) && !self.covered_otherwise(&silence, window) {
+                let seen = to_seen(Some(self.cluster.clone()), &silence);
+                gaps.push(GapSeen { index: None, ..seen });
+            }
+        }
+        gaps
+    }
+
+    fn first_lists(&self) -> impl Iterator<Item = &(u64, i64, String)> {
+        self.streams.iter().filter_map(|(_, stream)| stream.first_list.as_ref())
+    }
+
+    /// The stretches after the last word of each source that recorded the type, up to the first
+    /// list of the next one. If nobody did that in person (recordings say themselves where they
+    /// end), it is the stretch after the newest record of the cluster.
+    fn silences(&self, window: &Window) -> Vec<GapRow> {
+        let listed = self.first_lists().next().is_some();
+        let Some((_, to)) = window.ends().filter(|_| listed) else { return Vec::new() };
+        let silence = |source: u32, from: i64| GapRow {
+            source,
+            group: Some(self.shown.group.clone()),
+            resource: Some(self.shown.resource.clone()),
+            from,
+            to: self.first_lists().map(|(_, time, _)| *time).filter(|time| *time > from).min(),
+            reason: NO_LATER.to_owned(),
+            derived: true,
+            detail: "nothing later is recorded yet".to_owned(),
+            ..GapRow::default()
+        };
+        let mut found = Vec::new();
+        for (source, _) in self.streams.iter().filter(|(_, stream)| stream.first_list.is_some()) {
+            let row = self.sources.get(source);
+            let Some(last) = row.filter(|row| !row.imported).and_then(|row| row.last_time) else {
+                continue;
+            };
+            // The window may end before that; and the newest record may be of another source, then
+            // this one is heard of soon.
+            let quiet = !window.newest || last.saturating_add(HEARTBEAT_MAX_NS) < to;
+            if quiet && last < to {
+                found.push(silence(*source, last));
+            }
+        }
+        if let Some(last) = self.newest.filter(|last| to > *last)
+            && !found.iter().any(|row| row.to.is_none() && row.from <= last)
+        {
+            found.push(silence(u32::MAX, last));
+        }
+        found
+    }
+
+    /// What lies before the first list.
+    fn edges(&self, window: &Window) -> Vec<GapSeen> {
+        let edge = |to: Option<i64>, reason: &str, detail: &str| GapSeen {
+            index: None,
+            cluster: Some(self.cluster.clone()),
+            group: Some(self.shown.group.clone()),
+            resource: Some(self.shown.resource.clone()),
+            from: None,
+            to: to.map(Time),
+            from_rv: None,
+            to_rv: None,
+            reason: reason.to_owned(),
+            recovered: false,
+            derived: true,
+            detail: detail.to_owned(),
+        };
+        let Some(first) = self.first_lists().min_by_key(|(_, time, _)| *time) else {
+            return vec![edge(None, NEVER, "no whole list of it is recorded")];
+        };
+        let early = match &window.shape {
+            Shape::Rv(wanted) => rv::compare(wanted, &first.2).is_some_and(Ordering::is_lt),
+            _ => window.ends().is_some_and(|(from, _)| from < first.1),
+        };
+        if !early {
+            return Vec::new();
+        }
+        let gap = edge(Some(first.1), NOT_YET, "it was first listed later");
+        vec![GapSeen { to_rv: Some(first.2.clone()), ..gap }]
+    }
+
+    /// Whether another source looked at the type where a gap touches the window.
+    fn covered_otherwise(&self, gap: &GapRow, window: &Window) -> bool {
+        let part = window.within(gap);
+        let others = self.streams.iter().filter(|(source, _)| *source != gap.source);
+        others.into_iter().any(|(source, stream)| {
+            let blind = self.rows.iter().any(|(_, other)| {
+                other.source == *source && !other.recovered && part.touches(other)
+            });
+            !blind && self.covers(*source, stream, &part)
+        })
+    }
+
+    /// Whether a source had listed the type before the window and was there until its end.
+    fn covers(&self, source: u32, stream: &StreamRow, part: &Window) -> bool {
+        let Some((_, first, first_rv)) = &stream.first_list else { return false };
+        match &part.shape {
+            Shape::Time(from, to) => {
+                let last = self.sources.get(&source).and_then(|row| row.last_time);
+                first <= from && last.is_some_and(|last| last >= *to)
+            }
+            Shape::Rv(wanted) => {
+                rv::compare(first_rv, wanted).is_some_and(Ordering::is_le)
+                    && rv::compare(wanted, &stream.last_rv).is_some_and(Ordering::is_le)
+            }
+            Shape::Nothing => false,
+        }
     }
 }
 

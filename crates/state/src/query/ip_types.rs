@@ -33,6 +33,8 @@ pub enum Holder {
     Pod,
     /// A pod in its node's network: it shares the address with everything else there.
     HostNetworkPod,
+    /// A pod with a network of its own that has ports on its node's address.
+    HostPortPod,
     /// A node.
     Node,
     /// A service.
@@ -50,7 +52,8 @@ pub enum LeaseEnd {
     Terminal,
     /// The pod was seen deleted after an orderly end.
     Deleted,
-    /// The object was removed while its containers may have run on; nobody saw the end.
+    /// The object was removed, or vanished while nobody looked, and its containers may have run on;
+    /// nobody saw the end.
     Unknown,
     /// As [`LeaseEnd::Unknown`], and then another pod was seen with the address.
     Superseded,
@@ -74,6 +77,144 @@ pub struct Owner {
     pub uid: String,
     /// Whether the owner itself is recorded; if not, the chain may go on beyond it.
     pub recorded: bool,
+}
+
+/// A port that somebody asks about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// `TCP`, `UDP` or `SCTP`; `None` means any.
+    pub protocol: Option<String>,
+}
+
+impl Port {
+    /// Whether it is the port of this number and protocol.
+    pub(crate) fn is(&self, number: u16, protocol: &str) -> bool {
+        let asked = self.protocol.as_deref();
+        self.number == number && asked.is_none_or(|asked| asked.eq_ignore_ascii_case(protocol))
+    }
+}
+
+/// A port with its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedPort {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Its number; `None` means all.
+    pub port: Option<u16>,
+}
+
+/// What an endpoint slice says of an endpoint; what it leaves out is as Kubernetes defines it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Conditions {
+    /// It is to get traffic; true where nothing is said.
+    pub ready: bool,
+    /// It could answer; as `ready` where nothing is said.
+    pub serving: bool,
+    /// It is being ended; false where nothing is said.
+    pub terminating: bool,
+}
+
+/// A service that a pod was an endpoint of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selection {
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Name of the service; empty if the slice names none.
+    pub service: String,
+    /// Uid of the service, if the slice names it as its owner.
+    pub uid: Option<String>,
+    /// Name of the endpoint slice that says so.
+    pub slice: String,
+    /// How the pod stood in it.
+    #[serde(flatten)]
+    pub conditions: Conditions,
+    /// The ports of the endpoints.
+    pub ports: Vec<NamedPort>,
+}
+
+/// Something that a service leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// Its addresses, or its host name.
+    pub addresses: Vec<String>,
+    /// The ports that are served there, of those that lead there from the port asked about.
+    pub ports: Vec<NamedPort>,
+    /// How it stood.
+    #[serde(flatten)]
+    pub conditions: Conditions,
+    /// The kind of what it is, usually `Pod`; empty if the slice does not say.
+    pub kind: String,
+    /// Namespace of it.
+    pub namespace: String,
+    /// Name of it.
+    pub name: String,
+    /// Uid of it.
+    pub uid: String,
+    /// The node it is on.
+    pub node: Option<String>,
+}
+
+/// What a service led to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backends {
+    /// How many there were.
+    pub count: u64,
+    /// At most [`crate::query::BACKENDS_SHOWN`] of them.
+    pub shown: Vec<Backend>,
+}
+
+/// How an address leads to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Via {
+    /// It is the service's own within the cluster.
+    ClusterIp,
+    /// It is one of its external addresses.
+    ExternalIp,
+    /// Its load balancer has it.
+    LoadBalancer,
+    /// It is a node's, and the port asked about leads to the service.
+    NodePort,
+}
+
+/// Where an address belongs that nobody is known to have had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum PlaceKind {
+    /// In the range from which a node's pods get theirs. Bridges and routers of the network
+    /// plug-in have one there, too.
+    PodRange,
+    /// In a range of service addresses.
+    ServiceRange,
+    /// In none of the ranges that the recorded clusters declare.
+    External,
+    /// It means something only on the host or link where it is used: loopback, link-local,
+    /// multicast, unspecified.
+    Local,
+}
+
+/// Where an address belongs that nobody is known to have had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// What kind of place it is.
+    pub kind: PlaceKind,
+    /// The range.
+    pub range: Option<String>,
+    /// The object that declares the range.
+    pub of: Option<ObjectRef>,
 }
 
 /// Something that held an address, or may have.
@@ -107,6 +248,10 @@ pub struct Candidate {
     pub share: f64,
     /// The node it runs on.
     pub node: Option<String>,
+    /// How the address leads to a service.
+    pub via: Option<Via>,
+    /// The port asked about, as it declares it. Others may use a port that they do not declare.
+    pub port: Option<NamedPort>,
     /// A pod's phase at that point.
     pub phase: Option<String>,
     /// What controls it, nearest first, as of that point.
@@ -117,6 +262,10 @@ pub struct Candidate {
     pub service_account: Option<String>,
     /// Images of its containers.
     pub images: Vec<String>,
+    /// Services that a pod was an endpoint of, at that point; `None` if it is not recorded.
+    pub services: Option<Vec<Selection>>,
+    /// What a service led to at that point; `None` if it is not recorded.
+    pub backends: Option<Backends>,
     /// First moment at which the object was seen.
     pub first_seen: Time,
     /// Last moment at which another version of it was seen.
@@ -131,6 +280,8 @@ pub struct Candidate {
 pub struct IpAnswer {
     /// The address in its usual form.
     pub address: String,
+    /// The port asked about.
+    pub port: Option<Port>,
     /// Where the answer stands; for a stretch, its end.
     pub as_of: AsOf,
     /// For a stretch: its beginning.
@@ -143,8 +294,11 @@ pub struct IpAnswer {
     pub verdict: Verdict,
     /// Why it is not more sure, for people; may be empty.
     pub reason: String,
-    /// Who held it or may have, likeliest first.
+    /// Who held it or may have, likeliest first. What is said of one holds for the last moment of
+    /// the stretch at which it may have held the address.
     pub candidates: Vec<Candidate>,
+    /// Where the address belongs if there are no candidates.
+    pub place: Option<Place>,
     /// Pods that ran then and of which no address is known: each may have had this one. At most
     /// [`crate::query::UNADDRESSED_SHOWN`] of them.
     pub unaddressed: Vec<ObjectRef>,

@@ -1,16 +1,16 @@
-//! Leases: from when to when an object may have held an address, judged by its versions alone.
+//! Leases: from when to when an object may have held an address, judged by its facts alone.
 //!
-//! The rules, by their names in the checklist (`tests/leases.rs` has a test for each):
+//! The rules, by their names in the checklist (`tests/checklist.rs` has a test for each):
 //! a lease may begin at the creation of the pod, long before an address is reported (S1), which
 //! has a resolution of a second (S2); it ends when the pod is seen finished, although the object
 //! and its address stay (E1, E6), and the address was free a little earlier (E2); the deletion
 //! timestamp is no end (E3); a pod removed by force may run on (E4), and so may one of which the
 //! node is lost (E5).
 
-use super::ip_types::{Holder, LeaseEnd};
-use super::read::Bound;
+use super::ip_types::{Holder, LeaseEnd, Port};
 use super::types::Verb;
-use crate::tables::{AddressRow, IpKey, LifeRow, VersionRow};
+use crate::fold::{HOST, NODE, POD};
+use crate::tables::{AddressRow, FactRow, IpKey};
 
 /// How much earlier than its creation timestamp, which is cut to a second, a pod may have come to
 /// be by the recorder's clock.
@@ -22,9 +22,6 @@ const RESOLUTION_NS: i64 = 1_000_000_000;
 /// How long after a deletion was due a kubelet may still be ending the pod.
 const OVERDUE_NS: i64 = 5_000_000_000;
 
-const POD: u8 = 0;
-const NODE: u8 = 1;
-
 /// A stretch in which an object may have held an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lease {
@@ -34,8 +31,10 @@ pub(crate) struct Lease {
     /// `None`: may hold it still.
     pub(crate) to: Option<i64>,
     pub(crate) reported_from: i64,
-    /// `None`: reported with it to this day.
+    /// Time of the last fact that reports it; `None`: reported with it to this day.
     pub(crate) reported_to: Option<i64>,
+    /// Versions between that fact and the end said the same.
+    pub(crate) reported_on: bool,
     pub(crate) end: LeaseEnd,
     pub(crate) index: u64,
     /// The object was removed then, if it was.
@@ -59,15 +58,10 @@ impl Lease {
     }
 }
 
-/// Leases of `ip` by one object, one for each network it has it in.
-pub(crate) fn leases_of(
-    life: &LifeRow,
-    rows: &[VersionRow],
-    ip: &IpKey,
-    bound: &Bound,
-) -> Vec<Lease> {
-    let rows = known(rows, bound);
-    let mut networks: Vec<&str> = rows
+/// Leases of `ip` by one object, one for each network it has it in. The facts are all that are
+/// known, in the order of versions.
+pub(crate) fn leases_of(facts: &[&FactRow], ip: &IpKey) -> Vec<Lease> {
+    let mut networks: Vec<&str> = facts
         .iter()
         .filter_map(|row| row.address.as_ref())
         .flat_map(|address| &address.ips)
@@ -76,67 +70,126 @@ pub(crate) fn leases_of(
         .collect();
     networks.sort_unstable();
     networks.dedup();
-    networks.into_iter().filter_map(|network| lease(life, &rows, ip, network)).collect()
+    let is_pod = facts.iter().any(|row| row.address.as_ref().is_some_and(|a| a.role == POD));
+    let of_network = |network: &str| {
+        if is_pod {
+            return lease(facts, ip, network).into_iter().collect();
+        }
+        plain(facts, |address| {
+            address.ips.iter().any(|entry| entry.ip == *ip && entry.network == network)
+        })
+    };
+    networks.into_iter().flat_map(of_network).collect()
 }
 
-/// The stretch in which a pod of which no address is known may have had any; `None` if it never
-/// was on a node or shares its node's addresses.
-pub(crate) fn unaddressed(life: &LifeRow, rows: &[VersionRow], bound: &Bound) -> Option<Lease> {
-    let rows = known(rows, bound);
-    let on_node = rows.iter().find(|row| {
+/// The stretches in which a port on the nodes led to a service.
+pub(crate) fn of_node_port(facts: &[&FactRow], port: &Port) -> Vec<Lease> {
+    plain(facts, |address| address.ports.iter().any(|row| port.is(row.node_port, &row.protocol)))
+}
+
+/// Stretches in which a node or a service reports something: from the first version with it to the
+/// first one without it, again and again.
+fn plain(facts: &[&FactRow], has: impl Fn(&AddressRow) -> bool) -> Vec<Lease> {
+    let reports = |row: &FactRow| !is_end(row) && row.address.as_ref().is_some_and(&has);
+    let mut leases: Vec<Lease> = Vec::new();
+    let mut rest = facts;
+    while let Some(first_at) = rest.iter().position(|row| reports(row)) {
+        rest = &rest[first_at..];
+        let first = rest[0];
+        let run = rest.iter().take_while(|row| reports(row)).count();
+        let last = rest[run - 1];
+        let (to, end) = match rest.get(run) {
+            None => (None, LeaseEnd::Open),
+            Some(next) => (Some(next.time.max(first.time)), plain_end(next)),
+        };
+        let node = first.address.as_ref().is_some_and(|address| address.role == NODE);
+        leases.push(Lease {
+            holder: if node { Holder::Node } else { Holder::Service },
+            network: String::new(),
+            from: first.time,
+            to,
+            reported_from: first.time,
+            reported_to: to.map(|_| last.time),
+            reported_on: true,
+            end,
+            index: first.index,
+            removed: removed(facts),
+        });
+        rest = &rest[run..];
+    }
+    leases
+}
+
+fn plain_end(row: &FactRow) -> LeaseEnd {
+    let verb = Verb::from_code(row.verb);
+    if verb.is_end() { seen_end(verb) } else { LeaseEnd::Changed }
+}
+
+/// The stretch in which a pod of which no address is known may have had any; `None` if one is
+/// known, if it never was on a node, or if it shares its node's addresses.
+pub(crate) fn unaddressed(facts: &[&FactRow]) -> Option<Lease> {
+    let addresses = || facts.iter().filter_map(|row| row.address.as_ref());
+    if addresses().any(|address| address.ips.iter().any(|entry| entry.network != HOST)) {
+        return None;
+    }
+    let on_node = facts.iter().find(|row| {
         row.address.as_ref().is_some_and(|address| {
-            !address.node.is_empty() && !address.host_network && !is_terminal(address)
+            address.role == POD
+                && !address.node.is_empty()
+                && !address.host_network
+                && !is_terminal(address)
         })
     })?;
-    let (to, end) = end_of(&rows);
+    let (to, end) = end_of(facts);
     Some(Lease {
         holder: Holder::Pod,
         network: String::new(),
-        from: earliest(life, &rows),
+        from: earliest(facts),
         to,
         reported_from: on_node.time,
         reported_to: to,
+        reported_on: false,
         end,
         index: on_node.index,
-        removed: removed(&rows),
+        removed: removed(facts),
     })
 }
 
-fn known<'r>(rows: &'r [VersionRow], bound: &Bound) -> Vec<&'r VersionRow> {
-    rows.iter().filter(|row| bound.knows(row.index)).collect()
-}
-
-fn lease(life: &LifeRow, rows: &[&VersionRow], ip: &IpKey, network: &str) -> Option<Lease> {
+/// The lease of a pod.
+fn lease(rows: &[&FactRow], ip: &IpKey, network: &str) -> Option<Lease> {
     let has = |address: &AddressRow| {
         address.ips.iter().any(|entry| entry.ip == *ip && entry.network == network)
     };
-    let first_at = rows.iter().position(|row| row.address.as_ref().is_some_and(has))?;
+    let reports = |row: &FactRow| row.address.as_ref().is_some_and(has);
+    let first_at = rows.iter().position(|row| reports(row))?;
     let first = rows[first_at];
     let address = first.address.as_ref()?;
-    let (holder, from, (to, end)) = if address.role == POD {
-        let holder = if address.host_network { Holder::HostNetworkPod } else { Holder::Pod };
-        (holder, earliest(life, rows), pod_end(rows, first_at, network, has))
-    } else {
-        let holder = if address.role == NODE { Holder::Node } else { Holder::Service };
-        (holder, first.time, plain_end(&rows[first_at..], has))
+    let holder = match address.host_network {
+        true => Holder::HostNetworkPod,
+        false if network == HOST => Holder::HostPortPod,
+        false => Holder::Pod,
     };
-    let last_report = rows[first_at..]
-        .iter()
-        .take_while(|row| to.is_none_or(|to| row.time < to) && !is_end(row))
-        .filter(|row| row.address.as_ref().is_some_and(|a| has(a) && !is_terminal(a)))
-        .map(|row| row.time)
-        .max();
+    let (to, end) = pod_end(rows, first_at, network, has);
+    // Whoever saw it first counts, whatever the order in which it came to be known.
+    let reported_from = rows.iter().filter(|row| reports(row)).map(|row| row.time).min()?;
+    let before_end = || {
+        let rows = rows[first_at..].iter();
+        rows.take_while(|row| to.is_none_or(|to| row.time < to) && !is_end(row))
+    };
+    let holds = |row: &FactRow| row.address.as_ref().is_some_and(|a| has(a) && !is_terminal(a));
+    let last_report = before_end().filter(|row| holds(row)).map(|row| row.time).max();
     let reported_to = match end {
         LeaseEnd::Open => None,
-        _ => Some(last_report.unwrap_or(first.time)),
+        _ => Some(last_report.unwrap_or(reported_from)),
     };
     Some(Lease {
         holder,
         network: network.to_owned(),
-        from: from.min(first.time),
+        from: earliest(rows).min(reported_from),
         to,
-        reported_from: first.time,
+        reported_from,
         reported_to,
+        reported_on: before_end().last().is_some_and(|row| holds(row)),
         end,
         index: first.index,
         removed: removed(rows),
@@ -145,16 +198,16 @@ fn lease(life: &LifeRow, rows: &[&VersionRow], ip: &IpKey, network: &str) -> Opt
 
 /// Earliest moment at which a pod may have used an address (S1, S2). A pod whose address changed
 /// (I5) may have had each of them from here: nothing says when the change was.
-fn earliest(life: &LifeRow, rows: &[&VersionRow]) -> i64 {
+fn earliest(rows: &[&FactRow]) -> i64 {
     let created = rows.iter().filter_map(|row| row.address.as_ref()?.created).min();
-    let seen = rows.iter().map(|row| row.time).min().unwrap_or(life.first_time);
+    let seen = rows.iter().map(|row| row.time).min().unwrap_or(i64::MAX);
     created.unwrap_or(seen).saturating_sub(CREATION_TOLERANCE_NS).min(seen)
 }
 
 /// End of a pod's lease. An address that is no longer reported, without another in its place,
 /// means nothing: the kubelet forgets it when it restarts.
 fn pod_end(
-    rows: &[&VersionRow],
+    rows: &[&FactRow],
     first_at: usize,
     network: &str,
     has: impl Fn(&AddressRow) -> bool,
@@ -177,7 +230,7 @@ fn pod_end(
 }
 
 /// How a pod ended: finished, removed or vanished.
-fn end_of(rows: &[&VersionRow]) -> (Option<i64>, LeaseEnd) {
+fn end_of(rows: &[&FactRow]) -> (Option<i64>, LeaseEnd) {
     let mut due = None;
     for row in rows {
         let address = row.address.as_ref();
@@ -185,9 +238,8 @@ fn end_of(rows: &[&VersionRow]) -> (Option<i64>, LeaseEnd) {
             return (Some(row.time), LeaseEnd::Terminal);
         }
         match Verb::from_code(row.verb) {
-            Verb::Vanished | Verb::Replaced => return (Some(row.time), LeaseEnd::Vanished),
-            Verb::Deleted if never_ran(rows) => return (Some(row.time), LeaseEnd::Deleted),
-            Verb::Deleted => return removal(row, due),
+            verb if verb.is_end() && never_ran(rows) => return (Some(row.time), seen_end(verb)),
+            verb if verb.is_end() => return removal(row, due),
             _ => {}
         }
         // Without a time to end in, the kubelet was not asked to end anything.
@@ -203,43 +255,33 @@ fn end_of(rows: &[&VersionRow]) -> (Option<i64>, LeaseEnd) {
 /// A kubelet reports the containers ended and then removes the pod. A pod that is removed with a
 /// container shown running was removed by force, or by something that reports less. In time, its
 /// kubelet may still need the time it was given; later, the kubelet has not answered at all, and
-/// nobody knows what runs there (E4).
-fn removal(row: &VersionRow, due: Option<i64>) -> (Option<i64>, LeaseEnd) {
+/// nobody knows what runs there (E4). Of a pod that vanished while nobody looked even less is known.
+fn removal(row: &FactRow, due: Option<i64>) -> (Option<i64>, LeaseEnd) {
+    let end = seen_end(Verb::from_code(row.verb));
     let Some(due) = due else { return (None, LeaseEnd::Unknown) };
-    if row.address.as_ref().is_none_or(|address| !address.running) {
-        return (Some(row.time), LeaseEnd::Deleted);
+    if end == LeaseEnd::Deleted && row.address.as_ref().is_none_or(|address| !address.running) {
+        return (Some(row.time), end);
     }
     if row.time > due.saturating_add(OVERDUE_NS) {
         return (None, LeaseEnd::Unknown);
     }
-    (Some(row.time.max(due.saturating_add(RESOLUTION_NS))), LeaseEnd::Deleted)
+    (Some(row.time.max(due.saturating_add(RESOLUTION_NS))), end)
+}
+
+fn seen_end(verb: Verb) -> LeaseEnd {
+    if verb == Verb::Deleted { LeaseEnd::Deleted } else { LeaseEnd::Vanished }
 }
 
 /// It was never given to a node, so it never had a network.
-fn never_ran(rows: &[&VersionRow]) -> bool {
+fn never_ran(rows: &[&FactRow]) -> bool {
     rows.iter().filter_map(|row| row.address.as_ref()).all(|address| address.node.is_empty())
 }
 
-/// End of what a node or a service reports: the first version without it.
-fn plain_end(rows: &[&VersionRow], has: impl Fn(&AddressRow) -> bool) -> (Option<i64>, LeaseEnd) {
-    for row in rows {
-        if is_end(row) {
-            let vanished = Verb::from_code(row.verb) != Verb::Deleted;
-            let end = if vanished { LeaseEnd::Vanished } else { LeaseEnd::Deleted };
-            return (Some(row.time), end);
-        }
-        if row.address.as_ref().is_some_and(|address| !has(address)) {
-            return (Some(row.time), LeaseEnd::Changed);
-        }
-    }
-    (None, LeaseEnd::Open)
-}
-
-fn removed(rows: &[&VersionRow]) -> Option<i64> {
+fn removed(rows: &[&FactRow]) -> Option<i64> {
     rows.iter().find(|row| is_end(row)).map(|row| row.time)
 }
 
-fn is_end(row: &VersionRow) -> bool {
+fn is_end(row: &FactRow) -> bool {
     Verb::from_code(row.verb).is_end()
 }
 

@@ -6,20 +6,30 @@
 mod changes;
 mod coverage;
 mod diff;
+mod endpoints;
 mod gaps;
+mod held;
 mod history;
 mod ip;
 mod ip_types;
-mod lease;
+pub(crate) mod lease;
 mod list;
+mod lookup;
 mod names;
+mod place;
 mod read;
 pub mod selector;
 mod shown;
+pub(crate) mod span;
+mod subject;
 mod types;
 
 pub use history::{HISTORY_OBJECTS_MAX, HistoryQuery};
-pub use ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};
+pub use ip_types::{
+    Backend, Backends, Candidate, Conditions, Holder, IpAnswer, LeaseEnd, NamedPort, Owner, Place,
+    PlaceKind, Port, Selection, Verdict, Via,
+};
+pub use lookup::Lookup;
 pub use selector::{FieldSelector, LabelSelector};
 pub use types::{
     AsOf, Change, ChangeBody, Changes, Cluster, Coverage, Cursor, Diff, Difference, GapSeen,
@@ -34,6 +44,9 @@ pub const PROBLEMS_SHOWN: usize = 100;
 
 /// Most pods without a known address that an answer about an address shows.
 pub const UNADDRESSED_SHOWN: usize = 20;
+
+/// Most endpoints of a service that an answer about an address shows.
+pub const BACKENDS_SHOWN: usize = 100;
 
 /// Which objects a question is about. Empty fields mean all.
 #[derive(Debug, Clone, Default)]
@@ -83,4 +96,7 @@ pub struct IpQuery {
     pub tolerance_ms: u64,
     /// Pass over records after this one, to repeat an earlier answer exactly.
     pub known_at: Option<u64>,
+    /// The port of the address that the traffic was for. It tells apart what shares a node's
+    /// address, and leads through a service to its endpoints.
+    pub port: Option<Port>,
 }

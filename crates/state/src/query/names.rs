@@ -161,6 +161,27 @@ impl View {
             .collect())
     }
 
+    /// The type of this group and plural, recorded or not.
+    pub(crate) fn typed(
+        &self,
+        cluster: u32,
+        group: &str,
+        resource: &str,
+    ) -> Result<Chosen, StateError> {
+        let id = self.cluster_row(cluster)?.id;
+        let number = self.rows.types.get((cluster, group, resource))?.map(|number| number.value());
+        let row = match (number, kube::builtin(group, resource)) {
+            (Some(number), _) => self.type_row(number)?,
+            (None, Some(known)) => return Ok(Chosen { number, shown: of_builtin(&id, known) }),
+            (None, None) => TypeRow {
+                group: group.to_owned(),
+                resource: resource.to_owned(),
+                ..TypeRow::default()
+            },
+        };
+        Ok(Chosen { number, shown: shown(&id, row) })
+    }
+
     /// The type that people mean.
     pub(crate) fn choose(&self, cluster: u32, text: &str) -> Result<Chosen, StateError> {
         let id = self.cluster_row(cluster)?.id;

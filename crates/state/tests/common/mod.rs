@@ -3,6 +3,8 @@
 //! The real importer is not here; this one only makes what the fold needs.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod world;
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
@@ -215,6 +217,8 @@ pub struct Pod {
     pub running: bool,
     pub networks: &'static str,
     pub owner: Option<(&'static str, &'static str, &'static str, bool)>,
+    pub ports: &'static str,
+    pub host_ip: &'static str,
 }
 
 impl Pod {
@@ -232,6 +236,8 @@ impl Pod {
             running: false,
             networks: "",
             owner: None,
+            ports: "[]",
+            host_ip: "",
         }
     }
 
@@ -268,14 +274,16 @@ impl Pod {
         let networks = serde_json::to_string(self.networks).unwrap();
         let state = if self.running { r#""running":{}"# } else { r#""terminated":{}"# };
         format!(
-            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}","namespace":"shop","uid":"{}","resourceVersion":"{}",{deletion}{owner}"creationTimestamp":"{}","labels":{{"app":"web"}},"annotations":{{"k8s.v1.cni.cncf.io/network-status":{networks}}}}},"spec":{{"nodeName":"{}","hostNetwork":{},"serviceAccountName":"runner","containers":[{{"name":"c","image":"registry.example/web:1"}}]}},"status":{{"phase":"{}","podIP":"{}","podIPs":[{}],"containerStatuses":[{{"name":"c","state":{{{state}}}}}]}}}}"#,
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}","namespace":"shop","uid":"{}","resourceVersion":"{}",{deletion}{owner}"creationTimestamp":"{}","labels":{{"app":"web"}},"annotations":{{"k8s.v1.cni.cncf.io/network-status":{networks}}}}},"spec":{{"nodeName":"{}","hostNetwork":{},"serviceAccountName":"runner","containers":[{{"name":"c","image":"registry.example/web:1","ports":{}}}]}},"status":{{"phase":"{}","hostIP":"{}","podIP":"{}","podIPs":[{}],"containerStatuses":[{{"name":"c","state":{{{state}}}}}]}}}}"#,
             self.name,
             self.uid,
             self.rv,
             time(self.created_s),
             self.node,
             self.host_network,
+            self.ports,
             self.phase,
+            self.host_ip,
             self.ips.first().unwrap_or(&""),
             ips.join(","),
         )

@@ -1,0 +1,205 @@
+//! From an address and a stretch to the objects that may have held it then, with their leases.
+//!
+//! With all records known, the spans lead to them. To repeat an answer as of an earlier record, all
+//! that ever had the address are judged by what was known then: slower, and the model for the
+//! other way.
+
+use super::ip_types::{Holder, LeaseEnd, Port};
+use super::lease::{self, Lease};
+use super::lookup::{Asked, Lookup};
+use super::types::ObjectRef;
+use super::{UNADDRESSED_SHOWN, span};
+use crate::StateError;
+use crate::tables::{FactRow, IpKey, NO_ADDRESS};
+
+/// An object and a lease of it.
+pub(super) type Held = (u64, Lease);
+
+impl Lookup {
+    /// Who may have had an address in the stretch, tolerance included.
+    pub(super) fn held(&mut self, asked: &Asked, key: &IpKey) -> Result<Vec<Held>, StateError> {
+        let (from, to) = asked.widened();
+        let mut held = Vec::new();
+        if self.whole {
+            let cluster = self.scopes[asked.scope].cluster;
+            for object in self.spanning(key, cluster, from, to)? {
+                let leases =
+                    self.kept_held((*key, object), |lookup| lookup.leases(cluster, object, key))?;
+                held.extend(leases.iter().filter(|(_, lease)| lease.overlaps(from, to)).cloned());
+            }
+        } else {
+            let all = self.all_holders(asked, key)?;
+            held.extend(all.iter().filter(|(_, lease)| lease.overlaps(from, to)).cloned());
+        }
+        Ok(held)
+    }
+
+    /// The objects with a span of the address that touches [`from`, `to`].
+    fn spanning(
+        &self,
+        key: &IpKey,
+        cluster: u32,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<u64>, StateError> {
+        let mut objects = Vec::new();
+        let mut class = 0;
+        while class <= span::OPEN {
+            let rest =
+                (key, cluster, class, i64::MIN, 0)..=(key, cluster, span::OPEN, i64::MAX, u64::MAX);
+            let Some(next) = self.view.rows.spans.range(rest)?.next() else { break };
+            class = next?.0.value().2;
+            let begin = match class {
+                span::OPEN => i64::MIN,
+                _ => from.saturating_sub(span::reach(class)).saturating_sub(1),
+            };
+            let touching = (key, cluster, class, begin, 0)..=(key, cluster, class, to, u64::MAX);
+            for entry in self.view.rows.spans.range(touching)? {
+                let (row, end) = entry?;
+                let end = end.value();
+                if from < end || end == i64::MAX {
+                    objects.push(row.value().4);
+                }
+            }
+            class += 1;
+        }
+        Ok(objects)
+    }
+
+    /// The leases of an object, with ends that nobody saw where another pod was seen.
+    fn leases(&mut self, cluster: u32, object: u64, key: &IpKey) -> Result<Vec<Held>, StateError> {
+        let facts = self.facts(object)?;
+        let facts: Vec<&FactRow> = facts.iter().collect();
+        let mut leases = lease::leases_of(&facts, key);
+        for lease in &mut leases {
+            let Some(removed) = unsure(lease) else { continue };
+            let after = (key, cluster, removed, 0, "");
+            let reports = self.view.rows.reports.range(after..(key, cluster + 1, 0, 0, ""))?;
+            end_at(lease, span::next_report(reports, object, &lease.network)?);
+        }
+        Ok(leases.into_iter().map(|lease| (object, lease)).collect())
+    }
+
+    /// All who ever may have had the address, as far as known.
+    fn all_holders(
+        &mut self,
+        asked: &Asked,
+        key: &IpKey,
+    ) -> Result<super::lookup::Holders, StateError> {
+        let cluster = self.scopes[asked.scope].cluster;
+        self.kept_holders((*key, cluster), |lookup| {
+            let mut objects = Vec::new();
+            for entry in lookup.view.rows.ips.range((key, cluster, 0)..=(key, cluster, u64::MAX))? {
+                objects.push(entry?.0.value().2);
+            }
+            let mut held = Vec::new();
+            for object in objects {
+                let facts = lookup.facts(object)?;
+                let facts: Vec<&FactRow> = facts.iter().collect();
+                let leases = lease::leases_of(&facts, key);
+                held.extend(leases.into_iter().map(|lease| (object, lease)));
+            }
+            close_unknown_ends(&mut held);
+            Ok(held)
+        })
+    }
+
+    /// Pods that ran then and of which no address is known: the first of them, and their number.
+    pub(super) fn unaddressed(
+        &mut self,
+        asked: &Asked,
+    ) -> Result<(Vec<ObjectRef>, u64), StateError> {
+        let (from, to) = asked.widened();
+        let cluster = self.scopes[asked.scope].cluster;
+        let objects = if self.whole {
+            self.spanning(&NO_ADDRESS, cluster, from, to)?
+        } else {
+            self.once_unaddressed(cluster)?
+        };
+        let mut waiting = Vec::new();
+        for object in objects {
+            let leases = self.kept_held((NO_ADDRESS, object), |lookup| {
+                let facts = lookup.facts(object)?;
+                let facts: Vec<&FactRow> = facts.iter().collect();
+                Ok(lease::unaddressed(&facts).map(|lease| (object, lease)).into_iter().collect())
+            })?;
+            if leases.iter().any(|(_, lease)| lease.overlaps(from, to)) {
+                waiting.push(object);
+            }
+        }
+        waiting.sort_unstable();
+        let mut shown = Vec::new();
+        for object in waiting.iter().take(UNADDRESSED_SHOWN) {
+            let row = self.closest(*object, i64::MIN)?;
+            shown.push(self.subject(asked.scope, *object, &row)?.reference.clone());
+        }
+        Ok((shown, waiting.len() as u64))
+    }
+
+    /// Pods of which no address was known yet.
+    fn once_unaddressed(&self, cluster: u32) -> Result<Vec<u64>, StateError> {
+        let Some(known) = self.known else { return Ok(Vec::new()) };
+        let start = (cluster, known.saturating_add(1), 0);
+        let mut objects = Vec::new();
+        for entry in self.view.rows.unaddressed.range(start..=(cluster, u64::MAX, u64::MAX))? {
+            let (key, first) = entry?;
+            if first.value() <= known {
+                objects.push(key.value().2);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// The services to which a port on the nodes led.
+    pub(super) fn node_port_services(
+        &mut self,
+        asked: &Asked,
+        port: &Port,
+    ) -> Result<Vec<Held>, StateError> {
+        let (from, to) = asked.widened();
+        let cluster = self.scopes[asked.scope].cluster;
+        let number = u32::from(port.number);
+        let mut services = Vec::new();
+        let range = (cluster, number, 0)..=(cluster, number, u64::MAX);
+        for entry in self.view.rows.node_ports.range(range)? {
+            services.push(entry?.0.value().2);
+        }
+        let mut held = Vec::new();
+        for object in services {
+            let facts = self.facts(object)?;
+            let facts: Vec<&FactRow> = facts.iter().collect();
+            let leases = lease::of_node_port(&facts, port).into_iter();
+            let leases = leases.filter(|lease| lease.overlaps(from, to));
+            held.extend(leases.map(|lease| (object, lease)));
+        }
+        Ok(held)
+    }
+}
+
+/// When the object was removed, if nobody saw the end of the lease (E4).
+fn unsure(lease: &Lease) -> Option<i64> {
+    lease.removed.filter(|_| lease.end == LeaseEnd::Unknown)
+}
+
+/// The lease ended at the latest when another pod was seen with the address.
+fn end_at(lease: &mut Lease, report: Option<i64>) {
+    if report.is_some() {
+        lease.to = report;
+        lease.end = LeaseEnd::Superseded;
+    }
+}
+
+fn close_unknown_ends(held: &mut [Held]) {
+    let reports: Vec<(u64, String, i64)> = held
+        .iter()
+        .filter(|(_, lease)| lease.holder == Holder::Pod)
+        .map(|(object, lease)| (*object, lease.network.clone(), lease.reported_from))
+        .collect();
+    for (object, lease) in held {
+        let Some(removed) = unsure(lease) else { continue };
+        let others = reports.iter().filter(|(other, network, at)| {
+            other != object && *network == lease.network && *at >= removed
+        });
+        end_at(lease, others.map(|(_, _, at)| *at).min());
+    }
+}

@@ -254,7 +254,9 @@ fn go_cose_and_mldsa_accept_receipts_of_both_keys_and_refuse_altered_ones() {
     let verify = |receipt: &str, key: usize, about: &[(&str, &str)]| {
         let mut command = Command::new(folder.join("stele-receipt-check"));
         command.args(["-receipt", &at(receipt), "-vkey", keys[key]]);
-        about.iter().for_each(|(flag, file)| drop(command.args([flag, &at(file)[..]])));
+        for (flag, file) in about {
+            command.args([flag, &at(file)[..]]);
+        }
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         (output.status.success(), said + &String::from_utf8_lossy(&output.stderr))

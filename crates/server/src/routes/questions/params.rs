@@ -270,7 +270,7 @@ pub(crate) struct IpParams {
 impl IpParams {
     pub(crate) fn into_query(self) -> IpQuery {
         let Self { cluster, tolerance_ms, known_at, .. } = self;
-        IpQuery { cluster, tolerance_ms, known_at }
+        IpQuery { cluster, tolerance_ms, known_at, port: None }
     }
 }
 

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
-    import, ip, log, mirror, reference, referrers, state, up, verify, watch, witness,
+    import, ip, log, mirror, reference, referrers, state, up, verify, watch, webhook, witness,
 };
 use crate::topics;
 
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Referrers(referrers::ReferrersArgs),
     /// Follow changes, from any point in the past into the present
     Watch(watch::WatchArgs),
+    /// Push changes to a receiver, signed and in batches
+    Webhook(webhook::WebhookArgs),
     /// Show when the recorder was blind
     Coverage(coverage::CoverageArgs),
     /// Append to, read from and prove the log

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use stele_merkle::note::NOTE_BYTES_MAX;
@@ -32,6 +33,16 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let mut file = create_new(path)?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
+        .map_err(|e| CliError::failed(format!("cannot write {}: {e}", path.display())))
+}
+
+/// Writes a file that must not exist yet, for its owner alone.
+///
+/// # Errors
+/// When it exists or can't be written.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .map_err(|e| CliError::failed(format!("cannot write {}: {e}", path.display())))
 }
 

@@ -35,6 +35,7 @@ mod resources;
 mod scope;
 mod signals;
 mod sse;
+mod subscription;
 mod table;
 mod topics;
 mod ui;

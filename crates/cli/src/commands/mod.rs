@@ -22,6 +22,7 @@ pub(crate) mod state;
 pub(crate) mod up;
 pub(crate) mod verify;
 pub(crate) mod watch;
+pub(crate) mod webhook;
 pub(crate) mod witness;
 
 use crate::app::App;
@@ -72,6 +73,7 @@ async fn dispatch(app: &App, command: Command) -> Outcome {
         Command::Up(args) => up::run(app, &args).await,
         Command::Verify(args) => verify::run(app, &args).await,
         Command::Watch(args) => watch::run(app, &args).await,
+        Command::Webhook(args) => webhook::run(app, &args).await,
         Command::Witness(args) => witness::run(app, &args).await,
     }
 }

@@ -3,18 +3,12 @@
 //! A broken connection is taken up again behind the last event that was printed, so nothing is
 //! printed twice and nothing is left out.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
-use futures::StreamExt;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Response};
 use stele_server::api::{HistoryItem, WatchItem};
-use tokio::time::{sleep, timeout};
 
 use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs};
-use crate::client::{Client, Query, ask};
+use crate::client::Query;
 use crate::commands::diff::change_word;
 use crate::error::{CliError, Exit, Outcome};
 use crate::output;
@@ -23,7 +17,7 @@ use crate::resolved::describe;
 use crate::resources;
 use crate::scope::Scope;
 use crate::signals::Signals;
-use crate::sse::{Event, Parser};
+use crate::subscription::Subscription;
 use crate::when::rfc3339;
 
 /// Arguments of `stele watch`.
@@ -68,13 +62,6 @@ enum WatchOutput {
     Jsonl,
 }
 
-/// Longest silence of a connection: the server sends a comment every 15 s.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-
-/// Pause before a broken connection is taken up again: at first, and at most.
-const RECONNECT_FIRST: Duration = Duration::from_millis(200);
-const RECONNECT_MAX: Duration = Duration::from_secs(10);
-
 pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
     // Before the first line is out: whoever has seen one may interrupt.
     let mut signals = Signals::new()?;
@@ -97,112 +84,48 @@ pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
         (None, None) => String::from("now"),
     };
     app.ui.note(&format!("From {begin}."));
-    let mut watch = Watch { app, args, client: &client, query, since, last_id: None };
-    tokio::select! {
-        ended = watch.follow() => ended,
-        () = signals.stop() => {
-            app.ui.note(&watch.resume_hint());
-            Ok(Exit::Interrupted)
-        }
+    let mut start = Query::new();
+    start.extend(since.map(|since| ("since", since)));
+    start.extend(args.from_index.map(|index| ("from_index", index.to_string())));
+    let note = |text: &str| app.ui.note(text);
+    let mut subscription = Subscription::new(&client, query, start, None, &note);
+    let watch = Watch { app, args };
+    loop {
+        let received = tokio::select! {
+            received = subscription.next() => received?,
+            () = signals.stop() => break,
+        };
+        watch.show(received.item)?;
+    }
+    app.ui.note(&resume_hint(subscription.last_id()));
+    Ok(Exit::Interrupted)
+}
+
+/// Where a new subscription goes on.
+fn resume_hint(last_id: Option<&str>) -> String {
+    match last_id.and_then(|id| id.split('.').next()) {
+        Some(index) => format!("Go on with --from-index {index}."),
+        None => String::from("Nothing was received."),
     }
 }
 
 struct Watch<'a> {
     app: &'a App,
     args: &'a WatchArgs,
-    client: &'a Client,
-    query: Query,
-    since: Option<String>,
-    /// Id of the last event, `INDEX.ORDINAL`.
-    last_id: Option<String>,
 }
 
 impl Watch<'_> {
-    async fn follow(&mut self) -> Outcome {
-        let mut pause = RECONNECT_FIRST;
-        let mut connected = false;
-        loop {
-            let before = self.last_id.clone();
-            let reason = match self.connect().await {
-                Ok(response) => {
-                    connected = true;
-                    self.read(response).await?
-                }
-                // Before the first connection an error is the answer; later it is an outage.
-                Err(error) if !connected || error.exit() != Exit::Failed => return Err(error),
-                Err(error) => error.to_string(),
-            };
-            if self.last_id != before {
-                pause = RECONNECT_FIRST;
-            }
-            self.app.ui.note(&format!("The connection broke ({reason}); taking it up again."));
-            sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT_MAX);
-        }
-    }
-
-    async fn connect(&self) -> Result<Response, CliError> {
-        let mut query = self.query.clone();
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        match &self.last_id {
-            Some(id) => {
-                let value = HeaderValue::from_str(id)
-                    .map_err(|_| CliError::failed("the server sent an event id that is no id"))?;
-                headers.insert(HeaderName::from_static("last-event-id"), value);
-            }
-            None => {
-                query.extend(self.since.clone().map(|since| ("since", since)));
-                query.extend(self.args.from_index.map(|index| ("from_index", index.to_string())));
-            }
-        }
-        let request = self.client.request(Method::GET, "v1/watch", &query, None)?;
-        let response =
-            ask(request.headers(headers)).await.map_err(|e| self.client.unreachable(&e))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        Err(self.client.refused(response).await)
-    }
-
-    /// Prints events until the connection breaks, and says why it did.
-    async fn read(&mut self, response: Response) -> Result<String, CliError> {
-        let mut stream = response.bytes_stream();
-        let mut parser = Parser::default();
-        loop {
-            let chunk = match timeout(SILENCE_MAX, stream.next()).await {
-                Err(_) => return Ok(String::from("it went silent")),
-                Ok(None) => return Ok(String::from("the server ended it")),
-                Ok(Some(Err(error))) => return Ok(error.to_string()),
-                Ok(Some(Ok(chunk))) => chunk,
-            };
-            let events = parser
-                .push(&chunk)
-                .map_err(|e| CliError::failed(format!("the server's events: {e}")))?;
-            for event in events {
-                self.event(event)?;
-            }
-        }
-    }
-
-    /// Prints an event and remembers how far it leads.
-    fn event(&mut self, event: Event) -> Result<(), CliError> {
-        let item = WatchItem::read(&event.name, &event.data)
-            .map_err(|e| CliError::failed(format!("an event can't be read: {e}")))?;
+    fn show(&self, item: WatchItem) -> Result<(), CliError> {
         match item {
-            Some(WatchItem::Change(change)) => self.change(&change)?,
-            Some(WatchItem::Gap(gap)) => match self.args.output {
-                WatchOutput::Table => self.app.ui.line(&describe(&gap))?,
+            WatchItem::Change(change) => self.change(&change),
+            WatchItem::Gap(gap) => match self.args.output {
+                WatchOutput::Table => self.app.ui.line(&describe(&gap)),
                 WatchOutput::Jsonl => {
-                    output::json_line(&self.app.ui, &serde_json::json!({"gap": gap}))?;
+                    output::json_line(&self.app.ui, &serde_json::json!({"gap": gap}))
                 }
             },
-            _ => {}
+            _ => Ok(()),
         }
-        if event.id.is_some() {
-            self.last_id = event.id;
-        }
-        Ok(())
     }
 
     fn change(&self, item: &HistoryItem) -> Result<(), CliError> {
@@ -229,12 +152,5 @@ impl Watch<'_> {
             item.resource_version,
             item.index
         ))
-    }
-
-    fn resume_hint(&self) -> String {
-        match self.last_id.as_deref().and_then(|id| id.split('.').next()) {
-            Some(index) => format!("Go on with --from-index {index}."),
-            None => String::from("Nothing was received."),
-        }
     }
 }

@@ -12,6 +12,7 @@ mod reference;
 mod support;
 mod tampering;
 mod usage;
+mod webhook;
 
 /// A file that nobody declares is a test that nobody runs.
 #[test]

@@ -3,12 +3,14 @@
 //
 //	stele-tessera-check fsck -url URL -vkey VKEY
 //	stele-tessera-check follow -url URL -vkey VKEY -state FILE [-samples N] [-seed N]
+//	stele-tessera-check push -url URL -vkey VKEY -to URL -mirror-keys VKEY,VKEY
 //
 // `fsck` is the package that Tessera's command of that name runs: it derives every tile and the root
 // from the entry bundles. The command itself exits with 0 whatever it finds, and this does not.
 // `follow` is Tessera's client: it tracks the log from the checkpoint in the file, if there is one,
 // proves that the newest one continues it, reads every entry, proves random ones, and leaves the
-// newest checkpoint in the file. A URL is that of a server, or file:// and a directory.
+// newest checkpoint in the file. `push` uploads the log to a mirror (C2SP tlog-mirror), with the proofs of
+// transparency-dev/merkle. A URL is that of a server, or file:// and a directory.
 package main
 
 import (
@@ -45,9 +47,9 @@ const (
 
 func main() {
 	var err error
-	commands := map[string]func(context.Context, []string) error{"fsck": check, "follow": follow}
+	commands := map[string]func(context.Context, []string) error{"fsck": check, "follow": follow, "push": push}
 	if len(os.Args) < 2 {
-		err = errors.New("fsck or follow?")
+		err = errors.New("fsck, follow or push?")
 	} else if command, ok := commands[os.Args[1]]; ok {
 		ctx, cancel := context.WithTimeout(context.Background(), runPeriod)
 		defer cancel()

@@ -5,7 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
-    import, ip, log, mirror, reference, referrers, state, up, verify, watch, webhook, witness,
+    import, ip, leaf_mirror, log, mirror, reference, referrers, state, up, verify, watch, webhook,
+    witness,
 };
 use crate::topics;
 
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Agent(agent::AgentArgs),
     /// Cosign the checkpoints of other logs, each only if it continues the one before
     Witness(witness::WitnessArgs),
+    /// Hold the leaves of other logs that are pushed here, serve and cosign them
+    LeafMirror(leaf_mirror::LeafMirrorArgs),
     /// Take in recordings that were made by other means
     Import(import::ImportArgs),
     /// Manage the state that is derived from the log

@@ -13,6 +13,7 @@ mod client;
 mod columns;
 mod commands;
 mod config;
+mod cosigner_dir;
 mod data_dir;
 mod delivery;
 mod dirs;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use stele_ledger::cosigning::Cosigning;
 use stele_ledger::{Ledger, LedgerOptions};
-use stele_merkle::Policy;
+use stele_merkle::{LeafIndex, Policy};
 use stele_server::{MeteredStore, ServeError, Server, ServerOptions, ServerParts};
 use stele_source::load_or_make_key;
 use stele_state::State;
@@ -48,6 +48,8 @@ struct Following {
 pub(crate) struct ServeOptions {
     /// Serve without TLS on an address that others can reach.
     pub(crate) allow_plaintext: bool,
+    /// The first record that is served to clients of C2SP tlog-tiles.
+    pub(crate) minimum_index: LeafIndex,
 }
 
 /// A node whose API is up.
@@ -163,6 +165,7 @@ impl Node {
             options: ServerOptions {
                 public_tiles: false,
                 allow_plaintext: options.allow_plaintext,
+                minimum_index: options.minimum_index,
                 append_name: String::from("api"),
             },
         };

@@ -35,7 +35,7 @@ impl std::fmt::Debug for Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 25] = [
     Target { name: "note", run: merkle::note, seeds: merkle::note_seeds },
     Target { name: "signature-line", run: merkle::signature, seeds: merkle::signature_seeds },
     Target { name: "vkey", run: merkle::vkey, seeds: merkle::vkey_seeds },
@@ -45,6 +45,21 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "entry-bundle", run: merkle::entry_bundle, seeds: merkle::entry_bundle_seeds },
     Target { name: "tlog-proof", run: merkle::tlog_proof, seeds: merkle::tlog_proof_seeds },
     Target { name: "receipt", run: merkle::receipt, seeds: merkle::receipt_seeds },
+    Target { name: "policy", run: merkle::policy, seeds: merkle::policy_seeds },
+    Target {
+        name: "add-checkpoint",
+        run: merkle::add_checkpoint,
+        seeds: merkle::add_checkpoint_seeds,
+    },
+    Target {
+        name: "witness-answer",
+        run: merkle::witness_answer,
+        seeds: merkle::witness_answer_seeds,
+    },
+    Target { name: "rotation", run: merkle::rotation, seeds: merkle::rotation_seeds },
+    Target { name: "sign-subtree", run: merkle::sign_subtree, seeds: merkle::sign_subtree_seeds },
+    Target { name: "upload", run: merkle::upload, seeds: merkle::upload_seeds },
+    Target { name: "mirror-info", run: merkle::mirror_info, seeds: merkle::mirror_info_seeds },
     Target { name: "record-header", run: record::header, seeds: record::header_seeds },
     Target { name: "seal", run: record::seal, seeds: record::seal_seeds },
     Target { name: "submission", run: record::submission, seeds: record::submission_seeds },

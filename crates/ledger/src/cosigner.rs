@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use stele_merkle::checkpoint::cosign;
-use stele_merkle::{Algorithm, SignError, Signature, SigningKey, VerifierKey};
+use stele_merkle::{Algorithm, Hash, SignError, Signature, SigningKey, Subtree, VerifierKey};
 use stele_store::random_bytes;
 
 use crate::LogKeyError;
@@ -90,6 +90,19 @@ impl CosignerKey {
     /// [`SignError`]: try again.
     pub fn cosign(&self, body: &str, time_s: u64) -> Result<Vec<Signature>, SignError> {
         self.signing_keys().into_iter().map(|key| cosign(key, body, time_s)).collect()
+    }
+
+    /// The line of the cosignature, by ML-DSA-44, that the log's tree has this subtree with this root.
+    ///
+    /// # Errors
+    /// [`SignError`]: try again.
+    pub fn cosign_subtree(
+        &self,
+        origin: &str,
+        subtree: Subtree,
+        hash: Hash,
+    ) -> Result<Signature, SignError> {
+        subtree.cosign(&self.ml_dsa_44, origin, hash)
     }
 
     /// Reads a key file of this kind of cosigner.

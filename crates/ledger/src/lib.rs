@@ -21,6 +21,7 @@ mod info;
 pub mod invariant;
 mod key_file;
 mod keys;
+pub mod leaf_mirror;
 mod ledger;
 mod ledger_core;
 mod mirror;
@@ -35,6 +36,7 @@ mod rotation;
 mod round;
 mod settle;
 mod streams;
+mod subtrees;
 mod tables;
 mod tail;
 mod tree;
@@ -64,6 +66,7 @@ pub use reader::{Reader, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};
 pub use rotation::RecordedRotation;
 pub use streams::SourceHead;
+pub use subtrees::SubtreeDecision;
 pub use writer::Step;
 
 /// A ledger that is open for reading only.

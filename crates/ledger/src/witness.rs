@@ -9,7 +9,7 @@
 //! next number: whoever loses it has not cosigned, reads again, and answers by what is there now.
 //! Nothing is kept in memory between two requests, so several witnesses may share a store.
 //!
-//! Not here: HTTP, and how a log asks ([`crate::cosigning`]).
+//! Not here: HTTP, how a log asks ([`crate::cosigning`]), and subtrees ([`SubtreeDecision`]).
 //! Invariant: no cosignature leaves before its checkpoint is durable as the last one, so of any two
 //! that left, one tree continues the other; also across crashes and between processes.
 
@@ -26,8 +26,12 @@ use stele_store::{Clock, ObjectName, Store, StoreError};
 
 use crate::CosignerKey;
 use crate::info::numbered;
+use crate::subtrees::{self, SubtreeDecision};
 
 const DIRECTORY: &str = "cosigned";
+
+/// Where a mirror keeps the checkpoints that it has not all entries of; nobody cosigns these.
+const PENDING: &str = "pending";
 
 /// Cosigned checkpoints of one log that are kept. The last one alone is needed; a few before it tell
 /// people what happened.
@@ -95,7 +99,9 @@ pub struct LastCosigned {
 pub struct Witness {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    key: CosignerKey,
+    directory: &'static str,
+    /// None where checkpoints are kept and not cosigned.
+    key: Option<CosignerKey>,
     keys: Vec<VerifierKey>,
     /// Trusted keys by origin.
     logs: BTreeMap<String, Vec<VerifierKey>>,
@@ -117,15 +123,21 @@ impl Witness {
         key: CosignerKey,
         logs: impl IntoIterator<Item = VerifierKey>,
     ) -> Self {
-        let mut by_origin: BTreeMap<String, Vec<VerifierKey>> = BTreeMap::new();
-        for log in logs {
-            let keys = by_origin.entry(log.name().to_owned()).or_default();
-            if !keys.contains(&log) {
-                keys.push(log);
-            }
-        }
         let keys = key.verifier_keys();
-        Self { store, clock, key, keys, logs: by_origin, stopped: OnceLock::new() }
+        let logs = by_origin(logs);
+        let stopped = OnceLock::new();
+        Self { store, clock, directory: DIRECTORY, key: Some(key), keys, logs, stopped }
+    }
+
+    /// Who decides in the same way, and cosigns nothing: the pending checkpoints of a mirror.
+    pub(crate) fn pending(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        logs: impl IntoIterator<Item = VerifierKey>,
+    ) -> Self {
+        let logs = by_origin(logs);
+        let stopped = OnceLock::new();
+        Self { store, clock, directory: PENDING, key: None, keys: Vec::new(), logs, stopped }
     }
 
     /// The public keys: Ed25519, then ML-DSA-44.
@@ -168,11 +180,44 @@ impl Witness {
     /// # Errors
     /// [`WitnessError`].
     pub fn latest(&self, origin_sha256: &str) -> Result<Option<LastCosigned>, WitnessError> {
-        let wanted = format!("{DIRECTORY}/{origin_sha256}");
-        match self.origins().find(|origin| directory(origin) == wanted) {
+        match self.origin(origin_sha256) {
             None => Ok(None),
             Some(origin) => Ok(self.last(origin)?.map(|(_, last)| last)),
         }
+    }
+
+    /// The log whose origin has this SHA-256 in hexadecimal.
+    pub(crate) fn origin(&self, origin_sha256: &str) -> Option<&str> {
+        self.origins().find(|origin| origin_hash(origin) == origin_sha256)
+    }
+
+    /// The checkpoints of a log that are kept, the newest first.
+    pub(crate) fn recent(&self, origin: &str) -> Result<Vec<LastCosigned>, WitnessError> {
+        let directory = self.directory_of(origin);
+        let names = self.store.list(&format!("{directory}/"), None)?;
+        let mut recent = Vec::new();
+        for name in names.iter().rev() {
+            match self.store.read(name) {
+                Ok(bytes) => recent.push(self.open(origin, name, &bytes)?),
+                // Superseded so often meanwhile that it is gone.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(recent)
+    }
+
+    /// Decides a `sign-subtree` request: whether a tree that was cosigned has the subtree.
+    ///
+    /// # Errors
+    /// [`WitnessError`].
+    pub fn sign_subtree(&self, body: &[u8]) -> Result<SubtreeDecision, WitnessError> {
+        let Some(key) = &self.key else {
+            return Err(WitnessError::Stopped("there is no key to cosign with".to_owned()));
+        };
+        subtrees::decide(body, key, |origin| {
+            self.logs.contains_key(origin).then(|| self.recent(origin)).transpose()
+        })
     }
 
     /// All that can be checked without what was cosigned before.
@@ -216,7 +261,10 @@ impl Witness {
         let before = last.as_ref().map_or(1, |(_, last)| last.time_s);
         let time_s = self.clock.now().unix_seconds().max(before);
         let text = request.note.text();
-        let lines = self.key.cosign(text, time_s)?;
+        let lines = match &self.key {
+            Some(key) => key.cosign(text, time_s)?,
+            None => Vec::new(),
+        };
         let signatures = request.note.signatures().iter().chain(&lines).cloned().collect();
         let note = match Note::new(text.to_owned(), signatures) {
             Ok(note) => note.to_string(),
@@ -225,7 +273,7 @@ impl Witness {
             }
         };
         let number = last.map_or(0, |(number, _)| number + 1);
-        if !self.persist(&directory(&new.origin), number, note.as_bytes())? {
+        if !self.persist(&self.directory_of(&new.origin), number, note.as_bytes())? {
             return Ok(None);
         }
         Ok(Some(Decision::Cosigned { checkpoint: new.clone(), lines }))
@@ -233,7 +281,7 @@ impl Witness {
 
     /// The last cosigned checkpoint with its number, read from the store and checked.
     fn last(&self, origin: &str) -> Result<Option<(u64, LastCosigned)>, WitnessError> {
-        let directory = directory(origin);
+        let directory = self.directory_of(origin);
         let mut tries = 0;
         let (name, bytes) = loop {
             let names = self.store.list(&format!("{directory}/"), None)?;
@@ -245,17 +293,38 @@ impl Witness {
                 Err(error) => return Err(error.into()),
             }
         };
+        let number = name.number_in(&directory).ok_or_else(|| WitnessError::Corrupt {
+            object: name.to_string(),
+            what: "not an object's name".to_owned(),
+        })?;
+        Ok(Some((number, self.open(origin, &name, &bytes)?)))
+    }
+
+    /// A checkpoint of the log as it was stored, checked.
+    fn open(
+        &self,
+        origin: &str,
+        name: &ObjectName,
+        bytes: &[u8],
+    ) -> Result<LastCosigned, WitnessError> {
         let corrupt = |what: String| WitnessError::Corrupt { object: name.to_string(), what };
-        let number =
-            name.number_in(&directory).ok_or_else(|| corrupt("not an object's name".to_owned()))?;
-        let note = Note::parse(&bytes).map_err(|e| corrupt(e.to_string()))?;
-        let verified = note.verify(&self.keys).map_err(|e| corrupt(e.to_string()))?;
+        let note = Note::parse(bytes).map_err(|e| corrupt(e.to_string()))?;
+        let keys = match &self.key {
+            Some(_) => &self.keys,
+            None => self.logs.get(origin).unwrap_or(&self.keys),
+        };
+        let verified = note.verify(keys).map_err(|e| corrupt(e.to_string()))?;
         let checkpoint = Checkpoint::parse(note.text()).map_err(|e| corrupt(e.to_string()))?;
         if checkpoint.origin != origin {
             return Err(corrupt(format!("it is a checkpoint of {:?}", checkpoint.origin)));
         }
         let time_s = verified.iter().filter_map(|by| by.time).max().unwrap_or(1);
-        Ok(Some((number, LastCosigned { checkpoint, note: note.to_string(), time_s })))
+        Ok(LastCosigned { checkpoint, note: note.to_string(), time_s })
+    }
+
+    /// Where a log's checkpoints are.
+    fn directory_of(&self, origin: &str) -> String {
+        format!("{}/{}", self.directory, origin_hash(origin))
     }
 
     /// Makes a note the last cosigned one; `false` if another one has become that meanwhile.
@@ -306,7 +375,18 @@ struct Checked {
     note: Note,
 }
 
-/// Where a log's cosigned checkpoints are.
-fn directory(origin: &str) -> String {
-    format!("{DIRECTORY}/{}", hex::encode(Sha256::digest(origin)))
+fn by_origin(keys: impl IntoIterator<Item = VerifierKey>) -> BTreeMap<String, Vec<VerifierKey>> {
+    let mut logs: BTreeMap<String, Vec<VerifierKey>> = BTreeMap::new();
+    for key in keys {
+        let known = logs.entry(key.name().to_owned()).or_default();
+        if !known.contains(&key) {
+            known.push(key);
+        }
+    }
+    logs
+}
+
+/// What stands for a log's origin in names and paths.
+pub(crate) fn origin_hash(origin: &str) -> String {
+    hex::encode(Sha256::digest(origin))
 }

@@ -6,6 +6,7 @@
 //! Invariants: no extension lines are ever written. One origin is one log.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use crate::hash::{EMPTY_ROOT, Hash};
 use crate::key::{Algorithm, KEY_NAME_BYTES_MAX, KeyError, SigningKey, VerifierKey};
@@ -115,22 +116,31 @@ pub(crate) fn timed_message(key: &VerifierKey, time: u64, text: &str) -> Option<
         Algorithm::Ed25519Cosignature => {
             Some(format!("{COSIGNATURE_LABEL}time {time}\n{text}").into_bytes())
         }
-        Algorithm::MlDsa44 => subtree_message(key.name(), time, &checkpoint),
+        Algorithm::MlDsa44 => {
+            let Checkpoint { origin, size, root } = &checkpoint;
+            subtree_message(key.name(), time, origin, 0..size.0, *root)
+        }
     }
 }
 
-/// What an ML-DSA-44 cosigner signs: itself, the time, the log, and the tree as the range of
-/// leaves from 0 to its size. Extension lines of the note are not part of it.
-fn subtree_message(cosigner: &str, time: u64, checkpoint: &Checkpoint) -> Option<Vec<u8>> {
+/// What an ML-DSA-44 cosigner signs: itself, the time, the log, and a range of its leaves with their
+/// root; for a tree the range from 0 to its size. Extension lines of a note are not part of it.
+pub(crate) fn subtree_message(
+    cosigner: &str,
+    time: u64,
+    origin: &str,
+    leaves: Range<u64>,
+    root: Hash,
+) -> Option<Vec<u8>> {
     let mut message = SUBTREE_LABEL.to_vec();
     message.push(u8::try_from(cosigner.len()).ok()?);
     message.extend_from_slice(cosigner.as_bytes());
     message.extend_from_slice(&time.to_be_bytes());
-    message.push(u8::try_from(checkpoint.origin.len()).ok()?);
-    message.extend_from_slice(checkpoint.origin.as_bytes());
-    message.extend_from_slice(&0_u64.to_be_bytes());
-    message.extend_from_slice(&checkpoint.size.0.to_be_bytes());
-    message.extend_from_slice(checkpoint.root.as_bytes());
+    message.push(u8::try_from(origin.len()).ok()?);
+    message.extend_from_slice(origin.as_bytes());
+    message.extend_from_slice(&leaves.start.to_be_bytes());
+    message.extend_from_slice(&leaves.end.to_be_bytes());
+    message.extend_from_slice(root.as_bytes());
     Some(message)
 }
 

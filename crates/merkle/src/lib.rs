@@ -13,12 +13,14 @@ mod frontier;
 mod hash;
 mod key;
 mod memory;
+pub mod mirror;
 pub mod note;
 pub mod policy;
 pub mod proof_file;
 mod range;
 pub mod receipt;
 pub mod rotation;
+pub mod subtree;
 pub mod tile;
 mod tree;
 mod verify;
@@ -37,6 +39,7 @@ pub use proof_file::{ProofFileError, TlogProof};
 pub use range::{range_proof, verify_range};
 pub use receipt::{CoseReceipt, ReceiptError, ReceiptProof};
 pub use rotation::{KeyRotation, RotationError};
+pub use subtree::Subtree;
 pub use tree::{
     LeafIndex, ProveError, Subtrees, TreeSize, consistency_proof, inclusion_proof, root,
 };

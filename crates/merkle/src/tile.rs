@@ -9,8 +9,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use self::build::TileBuilder;
-use crate::hash::{HASH_BYTES, Hash};
-use crate::tree::TreeSize;
+use crate::hash::{EMPTY_ROOT, HASH_BYTES, Hash, node_hash};
+use crate::tree::{LeafIndex, TreeSize};
 
 /// Hashes in a full tile, and entries in a full bundle.
 pub const TILE_WIDTH: u16 = 256;
@@ -119,6 +119,18 @@ impl TilePath {
         self.width == TILE_WIDTH
     }
 
+    /// Whether a log may no longer serve the tile once its minimum index is `minimum`: all entries that
+    /// it would be over if it were full are below that (C2SP tlog-tiles, pruning).
+    pub fn is_pruned(&self, minimum: LeafIndex) -> bool {
+        let level = match self.kind {
+            TileKind::Hashes(level) => level,
+            TileKind::Entries => 0,
+        };
+        let width = u64::from(TILE_WIDTH).checked_pow(u32::from(level) + 1);
+        let end = width.and_then(|width| width.checked_mul(self.index.checked_add(1)?));
+        end.is_some_and(|end| end <= minimum.0)
+    }
+
     /// Whether the tree of `size` has this tile with at least this width.
     pub fn is_within(&self, size: TreeSize) -> bool {
         let level = match self.kind {
@@ -198,6 +210,19 @@ pub const fn width_at(level: u8, index: u64, size: TreeSize) -> u16 {
         tile_width(level, size)
     } else {
         0
+    }
+}
+
+/// Root of a part of a tile: of nodes of one level that follow each other, the first of which is at a
+/// multiple of their number, rounded up to a power of two.
+pub fn root_of(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [] => EMPTY_ROOT,
+        [one] => *one,
+        _ => {
+            let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
+            node_hash(&root_of(left), &root_of(right))
+        }
     }
 }
 

@@ -7,12 +7,12 @@ use std::fmt;
 
 use crate::hash::{EMPTY_ROOT, Hash, node_hash};
 
-/// Position of a leaf in the log, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Position of a leaf in the log, from 0, the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeafIndex(pub u64);
 
-/// Number of leaves in a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Number of leaves in a tree; none by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreeSize(pub u64);
 
 impl LeafIndex {
@@ -141,23 +141,35 @@ pub fn consistency_proof<S: Subtrees>(
     if old > new {
         return Err(ProveError::SizesReversed { old, new });
     }
-    let mut proof = Vec::new();
     if old == TreeSize::EMPTY {
-        return Ok(proof);
+        return Ok(Vec::new());
     }
-    let (mut start, mut end) = (0, new.0);
-    while old.0 != end {
-        let middle = start + split(end - start);
-        if old.0 <= middle {
-            proof.push(range_root(middle, end, subtrees).map_err(ProveError::Subtree)?);
-            end = middle;
+    continuation(0, old.0, new, subtrees).map_err(ProveError::Subtree)
+}
+
+/// What shows that the tree of `size` has the leaves `start..end`, which are a subtree within it: the
+/// roots beside the way down to where they end, the lowest first.
+pub(crate) fn continuation<S: Subtrees>(
+    start: u64,
+    end: u64,
+    size: TreeSize,
+    subtrees: &S,
+) -> Result<Vec<Hash>, S::Error> {
+    let mut proof = Vec::new();
+    let (mut low, mut high, mut from) = (0, size.0, start);
+    while (from, end) != (low, high) {
+        let middle = low + split(high - low);
+        if end <= middle {
+            proof.push(range_root(middle, high, subtrees)?);
+            high = middle;
         } else {
-            proof.push(range_root(start, middle, subtrees).map_err(ProveError::Subtree)?);
-            start = middle;
+            proof.push(range_root(low, middle, subtrees)?);
+            low = middle;
+            from = from.max(middle);
         }
     }
-    if start != 0 {
-        proof.push(range_root(start, end, subtrees).map_err(ProveError::Subtree)?);
+    if from != start {
+        proof.push(range_root(low, high, subtrees)?);
     }
     proof.reverse();
     Ok(proof)

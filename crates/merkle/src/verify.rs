@@ -47,6 +47,12 @@ pub enum ProofError {
         /// The root that it should lead to.
         expected: Hash,
     },
+    /// The proof does not lead to the subtree's root.
+    #[error("the proof does not lead to the subtree's root {expected}")]
+    WrongSubtree {
+        /// The root that it should lead to.
+        expected: Hash,
+    },
 }
 
 /// Checks that the leaf with hash `leaf` is at `index` in the tree of `size` with this `root`.

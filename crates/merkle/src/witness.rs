@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::checkpoint::parse_decimal;
 use crate::hash::Hash;
 use crate::note::{Note, NoteError, Signature};
+use crate::subtree::Subtree;
 use crate::tree::TreeSize;
 use crate::verify::PROOF_HASHES_MAX;
 
@@ -23,6 +24,12 @@ pub const SIZE_CONTENT_TYPE: &str = "text/x.tlog.size";
 
 /// Path of the call below the submission prefix.
 pub const ADD_CHECKPOINT_PATH: &str = "add-checkpoint";
+
+/// Path of the call that has a subtree cosigned.
+pub const SIGN_SUBTREE_PATH: &str = "sign-subtree";
+
+/// Most lines of cosignatures of the subtree in a request, and most signatures of its checkpoint.
+pub const SUBTREE_LINES_MAX: usize = 8;
 
 /// Most of a refusal's text that is kept, in bytes.
 const REASON_BYTES_MAX: usize = 500;
@@ -91,15 +98,100 @@ impl AddCheckpoint {
         let mut lines = head.split('\n');
         let old = lines.next().and_then(|line| parse_decimal(line.strip_prefix("old ")?));
         let old = old.ok_or(malformed("its first line is not `old <size>`"))?;
-        let mut proof = Vec::new();
-        for line in lines {
-            if proof.len() == PROOF_HASHES_MAX {
-                return Err(malformed("its proof has more than 63 hashes"));
-            }
-            proof.push(line.parse().map_err(|_| malformed("a line of its proof is no hash"))?);
-        }
+        let proof = parse_proof(lines)?;
         Ok(Self { old: TreeSize(old), proof, note: Note::parse(note.as_bytes())? })
     }
+}
+
+/// The request to cosign a subtree of a tree that was cosigned before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignSubtree {
+    /// The subtree.
+    pub subtree: Subtree,
+    /// Its root.
+    pub hash: Hash,
+    /// Cosignatures of the subtree by others, with which a witness may protect itself; unchecked.
+    pub cosignatures: Vec<Signature>,
+    /// Proof that the checkpoint's tree has the subtree.
+    pub proof: Vec<Hash>,
+    /// Text of the checkpoint.
+    pub checkpoint: String,
+    /// Signatures of the checkpoint, unchecked; none if the witness is to know it.
+    pub signatures: Vec<Signature>,
+}
+
+impl SignSubtree {
+    /// The body of the request.
+    pub fn encode(&self) -> String {
+        let (start, end) = (self.subtree.start(), self.subtree.end());
+        let mut out = format!("subtree {start} {end}\n{}\n", self.hash);
+        out.push_str(&encode_cosignatures(&self.cosignatures));
+        // Writing to a string does not fail.
+        for hash in &self.proof {
+            let _ = writeln!(out, "{hash}");
+        }
+        let _ = write!(out, "\n{}", self.checkpoint);
+        if !self.signatures.is_empty() {
+            let _ = write!(out, "\n{}", encode_cosignatures(&self.signatures));
+        }
+        out
+    }
+
+    /// Reads the body of a request. No signature is checked.
+    ///
+    /// # Errors
+    /// [`MessageError`]: answer 400.
+    pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
+        let (bytes, limit) = (body.len(), ADD_CHECKPOINT_BYTES_MAX);
+        if bytes > limit {
+            return Err(MessageError::TooLong { bytes, limit });
+        }
+        let body = str::from_utf8(body).map_err(|_| malformed("it is not UTF-8"))?;
+        let (head, rest) = body.split_once("\n\n").ok_or(malformed("it has no empty line"))?;
+        let mut lines = head.split('\n').peekable();
+        let subtree = lines.next().and_then(parse_subtree);
+        let subtree = subtree.ok_or(malformed("its first line is not `subtree <start> <end>`"))?;
+        let hash = lines.next().and_then(|line| line.parse().ok());
+        let hash = hash.ok_or(malformed("its second line is no hash"))?;
+        let mut cosignatures = Vec::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with('\u{2014}')) {
+            if cosignatures.len() == SUBTREE_LINES_MAX {
+                return Err(malformed("it has more than 8 cosignatures of the subtree"));
+            }
+            cosignatures.push(Signature::parse(line)?);
+        }
+        let proof = parse_proof(lines)?;
+        let (checkpoint, signatures) = match rest.contains("\n\n") {
+            false => (rest.to_owned(), Vec::new()),
+            true => {
+                let note = Note::parse(rest.as_bytes())?;
+                (note.text().to_owned(), note.signatures().to_vec())
+            }
+        };
+        if !checkpoint.ends_with('\n') {
+            return Err(malformed("its checkpoint does not end"));
+        }
+        if signatures.len() > SUBTREE_LINES_MAX {
+            return Err(malformed("it has more than 8 signatures of the checkpoint"));
+        }
+        Ok(Self { subtree, hash, cosignatures, proof, checkpoint, signatures })
+    }
+}
+
+fn parse_subtree(line: &str) -> Option<Subtree> {
+    let (start, end) = line.strip_prefix("subtree ")?.split_once(' ')?;
+    Subtree::new(parse_decimal(start)?, parse_decimal(end)?)
+}
+
+fn parse_proof<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<Hash>, MessageError> {
+    let mut proof = Vec::new();
+    for line in lines {
+        if proof.len() == PROOF_HASHES_MAX {
+            return Err(malformed("its proof has more than 63 hashes"));
+        }
+        proof.push(line.parse().map_err(|_| malformed("a line of its proof is no hash"))?);
+    }
+    Ok(proof)
 }
 
 /// Why a witness did not cosign, other than by naming another size.

@@ -1,6 +1,6 @@
 //! Request bodies, within limits: of each body, of all bodies together, and of time.
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -87,8 +87,12 @@ async fn collect(body: Body, announced: Option<u64>, limit: usize) -> Result<Byt
 }
 
 /// Reads on, and throws away, so that the sender comes to listen.
-async fn drain(body: Body, mut seen: usize) {
-    let mut stream = body.into_data_stream();
+async fn drain(body: Body, seen: usize) {
+    drain_stream(&mut body.into_data_stream(), seen).await;
+}
+
+/// The same of what is left of a body.
+pub(crate) async fn drain_stream(stream: &mut BodyDataStream, mut seen: usize) {
     let all = async {
         while let Some(Ok(chunk)) = stream.next().await {
             seen += chunk.len();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stele_ledger::Ledger;
 use stele_ledger::cosigning::Cosigning;
+use stele_merkle::LeafIndex;
 use stele_store::Clock;
 use tokio::sync::{Semaphore, watch};
 
@@ -24,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) tokens: Tokens,
     pub(crate) appender: Option<Appender>,
     pub(crate) public_tiles: bool,
+    pub(crate) minimum_index: LeafIndex,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bodies: BodyRoom,
     pub(crate) exports: Arc<Semaphore>,

@@ -110,3 +110,9 @@ pub const WITNESS_BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Requests that a witness decides at once; each takes a thread.
 pub const WITNESS_REQUESTS_AT_ONCE_MAX: usize = 32;
+
+/// Uploads that a mirror of leaves reads at once; each may hold a package of entries.
+pub const UPLOADS_AT_ONCE_MAX: usize = 8;
+
+/// Bytes of a compressed upload that are unpacked at once: they may become a thousand times as many.
+pub const UPLOAD_SLICE_BYTES: usize = 4 * 1024;

@@ -10,6 +10,7 @@ use axum::response::Response;
 use prometheus_client::registry::Registry;
 use stele_ledger::Ledger;
 use stele_ledger::cosigning::Cosigning;
+use stele_merkle::LeafIndex;
 use stele_record::SourceKey;
 use stele_store::Clock;
 use tokio::net::TcpListener;
@@ -57,6 +58,9 @@ pub struct ServerOptions {
     pub public_tiles: bool,
     /// Serve on an address that is not loopback, although tokens and answers travel in clear.
     pub allow_plaintext: bool,
+    /// Tiles and bundles that end at or before this index are not answered (C2SP tlog-tiles, pruning);
+    /// nothing is deleted. 0 unless a retention policy was published.
+    pub minimum_index: LeafIndex,
     /// Name of the source that records appended events, for people.
     pub append_name: String,
 }
@@ -123,6 +127,7 @@ impl Server {
             tokens,
             appender,
             public_tiles: loopback || options.public_tiles,
+            minimum_index: options.minimum_index,
             metrics,
             bodies: BodyRoom::of(BODIES_IN_FLIGHT_BYTES_MAX),
             exports,

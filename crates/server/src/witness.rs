@@ -1,4 +1,5 @@
-//! The server of a witness (C2SP tlog-witness): `add-checkpoint`, the read API, health and metrics.
+//! The server of a witness (C2SP tlog-witness): `add-checkpoint`, `sign-subtree`, the read API, health
+//! and metrics.
 //!
 //! Not here: what is decided about a request ([`Witness`]). Nobody needs a token: requests carry their
 //! right in the log's signature, and what is served is public by its purpose.
@@ -18,9 +19,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use stele_ledger::witness::{Decision, Witness, WitnessError};
+use stele_ledger::SubtreeDecision;
+use stele_ledger::witness::{Decision, LastCosigned, Witness, WitnessError};
+use stele_merkle::Signature;
 use stele_merkle::witness::{
-    ADD_CHECKPOINT_BYTES_MAX, SIZE_CONTENT_TYPE, encode_cosignatures, encode_size,
+    ADD_CHECKPOINT_BYTES_MAX, Refusal, SIZE_CONTENT_TYPE, encode_cosignatures, encode_size,
 };
 use stele_store::Clock;
 use tokio::net::TcpListener;
@@ -140,13 +143,14 @@ impl WitnessServer {
         let add = move |state, request| add_checkpoint(clock, state, request);
         Router::new()
             .route("/add-checkpoint", post(add))
+            .route("/sign-subtree", post(sign_subtree))
             .route("/{origin}/checkpoint", get(checkpoint))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_of))
             .fallback(async || {
                 ApiError::not_found("no such route")
-                    .hint("POST /add-checkpoint, or GET /<hex SHA-256 of an origin>/checkpoint")
+                    .hint("POST /add-checkpoint or /sign-subtree, or GET /<hex SHA-256 of an origin>/checkpoint")
             })
             .method_not_allowed_fallback(serving::method_not_allowed)
             .layer(from_fn_with_state(observer, serving::observe))
@@ -164,25 +168,79 @@ async fn add_checkpoint(
     let (witness, bytes) = (Arc::clone(&app.witness), body.bytes.clone());
     let decision = blocking(move || witness.add_checkpoint(&bytes)).await?.map_err(undecided)?;
     app.metrics.decided(&decision, clock.now().unix_seconds());
-    Ok(match decision {
-        Decision::Cosigned { lines, .. } => {
-            ([(header::CONTENT_TYPE, PLAIN_TEXT)], encode_cosignatures(&lines)).into_response()
-        }
+    decided(decision)
+}
+
+async fn sign_subtree(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let body = app.bodies.read(request, ADD_CHECKPOINT_BYTES_MAX).await?;
+    let _turn = app.turns.acquire().await.map_err(ApiError::internal)?;
+    let (witness, bytes) = (Arc::clone(&app.witness), body.bytes.clone());
+    let decision = blocking(move || witness.sign_subtree(&bytes)).await?.map_err(undecided)?;
+    subtree_decided(decision)
+}
+
+/// The answer to `add-checkpoint`.
+pub(crate) fn decided(decision: Decision) -> Result<Response, ApiError> {
+    match decision {
+        Decision::Cosigned { lines, .. } => Ok(cosigned(&lines)),
         Decision::OtherSize(size) => {
             let content_type = HeaderValue::from_static(SIZE_CONTENT_TYPE);
             let headers = [(header::CONTENT_TYPE, content_type)];
-            (StatusCode::CONFLICT, headers, encode_size(size)).into_response()
+            Ok((StatusCode::CONFLICT, headers, encode_size(size)).into_response())
         }
-        Decision::Refused(refusal) => {
-            let status = StatusCode::from_u16(refusal.status());
-            let status = status.map_err(ApiError::internal)?;
-            let headers = [(header::CONTENT_TYPE, PLAIN_TEXT)];
-            (status, headers, format!("{refusal}\n")).into_response()
-        }
-    })
+        Decision::Refused(refusal) => refused(&refusal),
+    }
 }
 
-fn undecided(error: WitnessError) -> ApiError {
+/// The answer to `sign-subtree`.
+pub(crate) fn subtree_decided(decision: SubtreeDecision) -> Result<Response, ApiError> {
+    match decision {
+        SubtreeDecision::Cosigned(lines) => Ok(cosigned(&lines)),
+        SubtreeDecision::Unknown(note) => {
+            let headers = [(header::CONTENT_TYPE, PLAIN_TEXT)];
+            Ok((StatusCode::CONFLICT, headers, note).into_response())
+        }
+        SubtreeDecision::Refused(refusal) => refused(&refusal),
+    }
+}
+
+/// Lines of cosignatures.
+pub(crate) fn cosigned(lines: &[Signature]) -> Response {
+    ([(header::CONTENT_TYPE, PLAIN_TEXT)], encode_cosignatures(lines)).into_response()
+}
+
+/// A refusal with its status.
+pub(crate) fn refused(refusal: &Refusal) -> Result<Response, ApiError> {
+    let status = StatusCode::from_u16(refusal.status()).map_err(ApiError::internal)?;
+    let headers = [(header::CONTENT_TYPE, PLAIN_TEXT)];
+    Ok((status, headers, format!("{refusal}\n")).into_response())
+}
+
+/// The answer to a request for a cosigned checkpoint.
+pub(crate) fn served(latest: Option<LastCosigned>) -> Result<Response, ApiError> {
+    let Some(latest) = latest else {
+        return Err(ApiError::not_found("no checkpoint of such a log was cosigned here"));
+    };
+    let headers = [
+        (header::CONTENT_TYPE, PLAIN_TEXT),
+        (header::CACHE_CONTROL, CHECKPOINT_CACHE),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+    ];
+    Ok((headers, latest.note).into_response())
+}
+
+/// Ready as long as the store can be relied on.
+pub(crate) fn ready(stopped: Option<&str>) -> Response {
+    match stopped {
+        None => "ok\n".into_response(),
+        Some(_) => {
+            let text = "[-]store does not write\nnot ready\n";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+pub(crate) fn undecided(error: WitnessError) -> ApiError {
     match error {
         WitnessError::Contended => ApiError::unavailable(error.to_string(), 1),
         WitnessError::Stopped(_) => {
@@ -205,26 +263,11 @@ async fn checkpoint(
     let _turn = app.turns.acquire().await.map_err(ApiError::internal)?;
     let witness = Arc::clone(&app.witness);
     let latest = blocking(move || witness.latest(&origin)).await?.map_err(undecided)?;
-    let Some(latest) = latest else {
-        return Err(ApiError::not_found("no checkpoint of such a log was cosigned here"));
-    };
-    let headers = [
-        (header::CONTENT_TYPE, PLAIN_TEXT),
-        (header::CACHE_CONTROL, CHECKPOINT_CACHE),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-    ];
-    Ok((headers, latest.note).into_response())
+    served(latest)
 }
 
-/// Ready as long as the store can be relied on.
 async fn readyz(State(app): State<App>) -> Response {
-    match app.witness.stopped() {
-        None => "ok\n".into_response(),
-        Some(_) => {
-            let text = "[-]store does not write\nnot ready\n";
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-    }
+    ready(app.witness.stopped())
 }
 
 async fn metrics_of(State(app): State<App>) -> Result<Response, ApiError> {

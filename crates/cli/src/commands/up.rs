@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use stele_merkle::LeafIndex;
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -48,6 +49,10 @@ pub(crate) struct UpArgs {
     /// Ask witnesses about a new checkpoint at most once in so many seconds [default: 1]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     witness_pause: Option<u32>,
+    /// Serve no tile and no entry bundle that ends at or before this record (C2SP tlog-tiles, pruning);
+    /// nothing is deleted. Publish a retention policy before
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    minimum_index: u64,
     /// Name of the context to write to the user's configuration
     #[arg(long, value_name = "NAME", default_value = "default")]
     save_context: String,
@@ -89,7 +94,10 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
     let place = |name: &str| dir.source(name);
     let recorders =
         Recorders::start(app, &place, clusters, &args.record, &delivery, node.registry_mut())?;
-    let options = ServeOptions { allow_plaintext: args.allow_plaintext };
+    let options = ServeOptions {
+        allow_plaintext: args.allow_plaintext,
+        minimum_index: minimum_index(args, &node)?,
+    };
     let mut serving = node.serve(listener, options)?;
     // Before its address is told: whoever reads that finds the server without flags.
     if !args.no_save_context {
@@ -101,6 +109,16 @@ pub(crate) async fn run(app: &App, args: &UpArgs) -> Outcome {
     serving.stop().await?;
     app.ui.note("Stopped; everything that was recorded is signed for.");
     outcome
+}
+
+/// The first record that is served to clients of C2SP tlog-tiles. A log has a larger checkpoint.
+fn minimum_index(args: &UpArgs, node: &Node) -> Result<LeafIndex, CliError> {
+    let size = node.ledger().size().0;
+    if args.minimum_index > size {
+        let message = format!("--minimum-index is {}, the log has {size}", args.minimum_index);
+        return Err(CliError::usage(message));
+    }
+    Ok(LeafIndex(args.minimum_index))
 }
 
 /// A listener at this address.

@@ -8,6 +8,7 @@ mod control_plane;
 mod exact;
 mod harness;
 mod kill;
+mod leaf_mirrors;
 mod live;
 mod other_verifier;
 mod pod_mapping;

@@ -45,7 +45,7 @@ fn sumdb_checks(folder: &Path, url: &str, home: &Home) {
 }
 
 /// Appends events, a line each.
-fn append(home: &Home, count: u32) {
+pub(crate) fn append(home: &Home, count: u32) {
     let lines: String = (0..count).map(|n| format!("event {n}\n")).collect();
     std::fs::write(home.path("lines"), lines).unwrap();
     home.run(&["log", "append", home.path("lines").to_str().unwrap()]).ok();
@@ -99,7 +99,13 @@ fn go_sumdb_verifies_an_export_that_a_plain_file_server_serves() {
 }
 
 /// Runs Tessera's code on the log at a URL; whether it holds, and what was said.
-fn tessera(folder: &Path, command: &str, url: &str, key: &str, more: &[&str]) -> (bool, String) {
+pub(crate) fn tessera(
+    folder: &Path,
+    command: &str,
+    url: &str,
+    key: &str,
+    more: &[&str],
+) -> (bool, String) {
     let mut program = Command::new(folder.join("stele-tessera-check"));
     let output = program.args([command, "-url", url, "-vkey", key]).args(more).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -109,7 +115,7 @@ fn tessera(folder: &Path, command: &str, url: &str, key: &str, more: &[&str]) ->
 }
 
 /// All files below a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

@@ -14,13 +14,13 @@ use xtask::go;
 
 use crate::harness::{Home, Up};
 
-/// A running witness; ended when dropped.
-struct Witness {
+/// A running witness or mirror; ended when dropped.
+pub(crate) struct Witness {
     child: Child,
     /// Open for as long as an omniwitness shall run.
     _stdin: Option<ChildStdin>,
-    url: String,
-    keys: Vec<String>,
+    pub(crate) url: String,
+    pub(crate) keys: Vec<String>,
 }
 
 impl Drop for Witness {
@@ -33,8 +33,13 @@ impl Drop for Witness {
 impl Witness {
     /// `stele witness` for logs with these keys.
     fn ours(home: &Home, name: &str, logs: &[&str]) -> Self {
+        Self::start(home, "witness", name, logs)
+    }
+
+    /// `stele` with a command that cosigns for logs with these keys.
+    pub(crate) fn start(home: &Home, cosigner: &str, name: &str, logs: &[&str]) -> Self {
         let mut command = home.command();
-        command.args(["witness", "--listen", "127.0.0.1:0", "--data"]).arg(home.path(name));
+        command.args([cosigner, "--listen", "127.0.0.1:0", "--data"]).arg(home.path(name));
         command.args(["--name", &format!("{name}.example")]);
         for log in logs {
             command.args(["--log", log]);
@@ -47,7 +52,7 @@ impl Witness {
             let line = lines.next().expect("the witness has ended").unwrap();
             let words: Vec<_> = line.split_whitespace().collect();
             match words[..] {
-                ["policy", "witness", _, key, _] => keys.push(key.to_owned()),
+                ["policy", "witness", _, key, ..] => keys.push(key.to_owned()),
                 ["api", url] => break url.to_owned(),
                 _ => {}
             }
@@ -132,12 +137,12 @@ fn info(home: &Home) -> Value {
     serde_json::from_str(&home.run(&["log", "info", "-o", "json"]).ok()).unwrap()
 }
 
-fn get(url: &str) -> String {
+pub(crate) fn get(url: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
 }
 
-fn go_verifies(folder: &Path, home: &Home, note: &str, keys: &[String]) -> bool {
+pub(crate) fn go_verifies(folder: &Path, home: &Home, note: &str, keys: &[String]) -> bool {
     let file = home.path("go.note");
     std::fs::write(&file, note).unwrap();
     let checked = Command::new(folder.join("stele-witness-check"))

@@ -11,6 +11,7 @@ mod evidence;
 mod faults;
 mod image;
 mod kill;
+mod leaf_mirror;
 mod load;
 mod mirror;
 mod model;

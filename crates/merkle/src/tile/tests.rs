@@ -121,3 +121,18 @@ fn tiles_hold_exactly_their_hashes() {
     assert!(decode_hashes(&bytes, 3).is_err());
     assert!(decode_hashes(&bytes[..63], 2).is_err());
 }
+
+#[test]
+fn a_tile_is_pruned_once_all_that_it_could_be_over_is() {
+    let first = |path: &str| {
+        let path = TilePath::parse(path).unwrap();
+        let pruned = |minimum| path.is_pruned(LeafIndex(minimum));
+        (0..200_000).find(|minimum| pruned(*minimum)).inspect(|at| assert!(pruned(at + 1)))
+    };
+    assert_eq!(first("tile/0/000"), Some(256));
+    assert_eq!(first("tile/0/000.p/1"), Some(256));
+    assert_eq!(first("tile/entries/003"), Some(1_024));
+    assert_eq!(first("tile/1/001"), Some(131_072));
+    assert_eq!(first("tile/2/000"), None);
+    assert_eq!(first("tile/63/000"), None);
+}

@@ -103,3 +103,36 @@ fn refusals_have_the_statuses_of_the_specification() {
         assert_eq!(refusal.status(), status);
     }
 }
+
+#[test]
+fn requests_for_subtrees_are_read_as_they_are_written() {
+    let (lines, text) = (note().signatures().to_vec(), note().text().to_owned());
+    for (cosignatures, hashes, signatures) in
+        [(vec![], 0, vec![]), (lines.clone(), 3, vec![]), (lines[..1].to_vec(), 63, lines.clone())]
+    {
+        let request = SignSubtree {
+            subtree: Subtree::new(8, 13).unwrap(),
+            hash: leaf_hash(b"subtree"),
+            cosignatures,
+            proof: (0..hashes).map(|i| leaf_hash(&[i])).collect(),
+            checkpoint: text.clone(),
+            signatures,
+        };
+        let body = request.encode();
+        assert!(body.starts_with("subtree 8 13\n"), "{body}");
+        assert_eq!(SignSubtree::parse(body.as_bytes()).as_ref(), Ok(&request));
+        for wrong in [
+            body.replacen("8 13", "4 13", 1),
+            body.replacen("8 13", "08 13", 1),
+            body.replacen("8 13", "13 13", 1),
+            body.replacen("\n\n", "\n", 1),
+            body.replacen("\n\n", "\nno hash\n\n", 1),
+            body[..body.len() - 1].to_owned(),
+        ] {
+            assert!(SignSubtree::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let one = format!("{}\n", lines[0]);
+        let many = body.replacen("\n\n", &format!("\n{}\n", one.repeat(9)), 1);
+        assert!(SignSubtree::parse(many.as_bytes()).is_err());
+    }
+}

@@ -27,6 +27,7 @@ use crate::error::ErrorBody;
 
 pub(crate) use health::metrics_text;
 pub use records::record_event;
+pub(crate) use tiles::{absent, served as served_tile};
 
 /// All routes.
 pub(crate) struct Routes {

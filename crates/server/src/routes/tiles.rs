@@ -64,7 +64,7 @@ pub(super) async fn checkpoint(
     params(("path" = String, Path, description = "as in C2SP tlog-tiles, for example `0/x001/234.p/5`")),
     responses(
         (status = 200, description = "C2SP tile", content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 404, description = "the log has no such tile", body = crate::ErrorBody)
+        (status = 404, description = "the log has no such tile, or it is pruned", body = crate::ErrorBody)
     )
 )]
 pub(super) async fn tile(
@@ -76,6 +76,10 @@ pub(super) async fn tile(
     if !path.is_within(app.ledger.checkpoint().size) {
         return Err(absent(&"the log is not that large"));
     }
+    if path.is_pruned(app.minimum_index) {
+        let minimum = app.minimum_index;
+        return Err(absent(&format!("the log is pruned; it begins with record {minimum}")));
+    }
     let ledger = app.ledger.clone();
     let bytes = blocking(move || match path.kind() {
         TileKind::Hashes(level) => ledger.hash_tile(level, path.index(), path.width()),
@@ -83,14 +87,19 @@ pub(super) async fn tile(
     })
     .await?
     .map_err(read_error)?;
+    Ok(served(bytes))
+}
+
+/// The answer with a tile's bytes.
+pub(crate) fn served(bytes: impl IntoResponse) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (header::CACHE_CONTROL, TILE_CACHE),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, EVERYWHERE),
     ];
-    Ok((headers, bytes).into_response())
+    (headers, bytes).into_response()
 }
 
-fn absent(why: &dyn Display) -> ApiError {
+pub(crate) fn absent(why: &dyn Display) -> ApiError {
     ApiError::not_found(format!("no such tile: {why}"))
 }

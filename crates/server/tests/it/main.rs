@@ -5,6 +5,7 @@
 mod bad_input;
 mod events;
 mod health;
+mod leaf_mirror;
 mod questions;
 mod submissions;
 mod support;

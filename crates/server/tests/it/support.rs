@@ -51,6 +51,14 @@ impl TestServer {
     pub(crate) async fn start_with_policy(
         cosigning: impl FnOnce(&Ledger) -> Option<Arc<Cosigning>>,
     ) -> Self {
+        Self::start_with(cosigning, ServerOptions::default()).await
+    }
+
+    /// The same, with options.
+    pub(crate) async fn start_with(
+        cosigning: impl FnOnce(&Ledger) -> Option<Arc<Cosigning>>,
+        options: ServerOptions,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut registry = Registry::default();
         let store = Arc::new(MemoryStore::new());
@@ -81,7 +89,7 @@ impl TestServer {
             tokens: Tokens::admin(&admin).and(Tokens::new(&file).unwrap()),
             append_key: Some(source_key(SERVER_SEED)),
             registry,
-            options: ServerOptions { append_name: "append".to_owned(), ..Default::default() },
+            options: ServerOptions { append_name: "append".to_owned(), ..options },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -2,14 +2,20 @@
 
 use reqwest::{Method, StatusCode};
 use stele_merkle::tile::decode_bundle;
-use stele_merkle::{MemoryTree, Subtrees, TreeSize, leaf_hash, root, verify_consistency};
+use stele_merkle::{
+    LeafIndex, MemoryTree, Subtrees, TreeSize, leaf_hash, root, verify_consistency,
+};
 use stele_record::{Kind, PayloadType};
+use stele_server::ServerOptions;
 
 use super::support::{TestServer, TestSource};
 
 /// A server with more than one full tile.
 async fn filled() -> TestServer {
-    let server = TestServer::start().await;
+    fill(TestServer::start().await).await
+}
+
+async fn fill(server: TestServer) -> TestServer {
     let mut source = TestSource::new(1);
     for number in 0..600 {
         source.push(Kind::EVENT, PayloadType::TEXT, format!("{number}").into_bytes());
@@ -92,7 +98,7 @@ async fn proofs_over_http_hold() {
     for index in [0, 1, 255, 256, 511, size - 1] {
         let text = server.get(&format!("/v1/log/proof?index={index}")).send().await.unwrap();
         let proof = stele_merkle::TlogProof::parse(&text.text().await.unwrap()).unwrap();
-        let record = server.ledger.read(stele_merkle::LeafIndex(index)).unwrap();
+        let record = server.ledger.read(LeafIndex(index)).unwrap();
         let checkpoint = proof.verify(record.leaf_hash, &server.verifier()).unwrap();
         for old in [0, 1, index] {
             let path = format!("/v1/log/consistency?old={old}&new={}", checkpoint.size);
@@ -147,5 +153,30 @@ async fn evidence_is_exported_and_verifies() {
     ] {
         assert_eq!(server.get(path).send().await.unwrap().status(), status, "{path}");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruned_log_serves_what_ends_after_its_minimum_index() {
+    let options = ServerOptions { minimum_index: LeafIndex(512), ..ServerOptions::default() };
+    let server = fill(TestServer::start_with(|_| None, options).await).await;
+    let size = server.ledger.checkpoint().size.0;
+    let partial = size % 256;
+    for (path, served) in [
+        ("/tile/entries/000".to_owned(), false),
+        ("/tile/0/001".to_owned(), false),
+        ("/tile/0/001.p/7".to_owned(), false),
+        (format!("/tile/0/002.p/{partial}"), true),
+        (format!("/tile/entries/002.p/{partial}"), true),
+        // Ends after the minimum index, once it is full.
+        ("/tile/1/000.p/2".to_owned(), true),
+    ] {
+        let status = public(&server, &path).await.status();
+        let expected = if served { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        assert_eq!(status, expected, "{path}");
+    }
+    // Whoever may read records still can, with proof.
+    let proof = server.get("/v1/log/proof?index=0").send().await.unwrap();
+    assert_eq!(proof.status(), StatusCode::OK);
     server.stop().await;
 }

@@ -3,6 +3,7 @@
 mod append;
 mod export;
 mod prove;
+mod push;
 mod read;
 mod rotate_key;
 
@@ -33,6 +34,8 @@ enum LogCommand {
     Prove(prove::ProveArgs),
     /// Write the log as static files, readable by any C2SP tlog-tiles client
     Export(export::ExportArgs),
+    /// Push the log's leaves to a mirror, which cosigns them (C2SP tlog-mirror)
+    Push(push::PushArgs),
     /// Replace the log's key, recorded in the log and signed by the old and the new one
     RotateKey(rotate_key::RotateKeyArgs),
 }
@@ -60,6 +63,7 @@ pub(crate) async fn run(app: &App, args: &LogArgs) -> Outcome {
         LogCommand::Get(args) => read::get(app, args).await,
         LogCommand::Prove(args) => prove::run(app, args).await,
         LogCommand::Export(args) => export::run(app, args).await,
+        LogCommand::Push(args) => push::run(app, args).await,
         LogCommand::RotateKey(args) => rotate_key::run(app, args).await,
     }
 }

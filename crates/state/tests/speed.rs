@@ -185,7 +185,7 @@ fn look_ups_in_a_large_state() {
     let mut took: Vec<Duration> = Vec::new();
     for _ in 0..number_of_single {
         let pod = random.next() % pods.leases;
-        let at = random.within(Pods::born(pod) + S, Pods::dies(pod)).min(last);
+        let at = random.within(Pods::born(pod) + S, Pods::dies(pod) - S).min(last);
         let begin = Instant::now();
         let point = Point::Observed(Time(at));
         let answer = state.ip(&Pods::ip(pod), &point, &IpQuery::default()).unwrap();
@@ -206,7 +206,7 @@ fn look_ups_in_a_large_state() {
         let mut asked: Vec<(i64, u64)> = (0..leases.min(200_000) * 2)
             .map(|_| {
                 let pod = random.next() % pods.leases;
-                (random.within(Pods::born(pod) + S, Pods::dies(pod)).min(last), pod)
+                (random.within(Pods::born(pod) + S, Pods::dies(pod) - S).min(last), pod)
             })
             .collect();
         if sorted {

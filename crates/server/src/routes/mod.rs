@@ -10,6 +10,7 @@ mod export;
 mod health;
 mod log;
 mod objects;
+mod pipe;
 mod questions;
 mod records;
 mod submissions;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Routes {
         .routes(routes!(questions::history))
         .routes(routes!(questions::diff))
         .routes(routes!(questions::ip))
+        .routes(routes!(questions::batch::ip_batch))
         .routes(routes!(questions::coverage))
         .routes(routes!(watch::watch));
     let append = OpenApiRouter::new().routes(routes!(events::append));
@@ -83,6 +85,10 @@ pub(crate) fn all() -> Routes {
     ),
     components(schemas(
         ErrorBody,
+        crate::api::BatchQuestion,
+        crate::api::BatchHead,
+        crate::api::BatchAnswer,
+        crate::api::BatchEnd,
         crate::api::HistoryItem,
         crate::api::GapSeen,
         crate::api::WatchCursor,

@@ -12,7 +12,7 @@ use crate::api::LedgerPosition;
 use crate::append::Appender;
 use crate::auth::Tokens;
 use crate::body::BodyRoom;
-use crate::limits::{EXPORTS_AT_ONCE_MAX, WATCHERS_MAX};
+use crate::limits::{BATCHES_AT_ONCE_MAX, EXPORTS_AT_ONCE_MAX, WATCHERS_MAX};
 use crate::metrics::Metrics;
 use crate::views::Views;
 
@@ -30,6 +30,7 @@ pub(crate) struct Context {
     pub(crate) bodies: BodyRoom,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) batches: Arc<Semaphore>,
     /// Becomes true when the server is told to stop; streams end then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -37,9 +38,10 @@ pub(crate) struct Context {
 /// A handle to the context, as routes get it.
 pub(crate) type App = Arc<Context>;
 
-/// Room for exports and subscriptions.
-pub(crate) fn semaphores() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (Arc::new(Semaphore::new(EXPORTS_AT_ONCE_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)))
+/// Room for exports, subscriptions and batches of look-ups.
+pub(crate) fn semaphores() -> [Arc<Semaphore>; 3] {
+    [EXPORTS_AT_ONCE_MAX, WATCHERS_MAX, BATCHES_AT_ONCE_MAX]
+        .map(|most| Arc::new(Semaphore::new(most)))
 }
 
 impl Context {

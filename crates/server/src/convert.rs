@@ -1,13 +1,14 @@
 //! From the state's answers to the API's.
 
+mod address;
+
 use serde_json::value::RawValue;
 use stele_state::query as from;
 use stele_state::{Time, TimeBasis};
 
 use crate::api::{
-    ChangeKind, ClusterItem, CoverageItem, DiffItem, GapSeen, HistoryItem, Holder, Instant,
-    LeaseEnd, LeaseItem, ObjectItem, ObjectName, OwnerItem, ProblemItem, ResourceItem, RvRange,
-    TimeUsed, Verdict, VersionSeen,
+    ChangeKind, ClusterItem, CoverageItem, DiffItem, GapSeen, HistoryItem, Instant, ObjectItem,
+    ObjectName, ProblemItem, ResourceItem, RvRange, TimeUsed, VersionSeen,
 };
 
 fn instant(time: Time) -> Instant {
@@ -183,81 +184,6 @@ impl From<from::Difference> for DiffItem {
             change,
             before: difference.before.map(VersionSeen::from),
             after: difference.after.map(VersionSeen::from),
-        }
-    }
-}
-
-impl From<from::Verdict> for Verdict {
-    fn from(verdict: from::Verdict) -> Self {
-        match verdict {
-            from::Verdict::Single => Self::Certain,
-            from::Verdict::Several => Self::Ambiguous,
-            from::Verdict::None => Self::None,
-            from::Verdict::Node => Self::Node,
-            from::Verdict::Service => Self::Service,
-            // What this version does not know, it does not claim to know.
-            _ => Self::Unknown,
-        }
-    }
-}
-
-fn holder(holder: from::Holder) -> Holder {
-    match holder {
-        from::Holder::Pod => Holder::Pod,
-        from::Holder::HostNetworkPod => Holder::HostNetworkPod,
-        from::Holder::Node => Holder::Node,
-        from::Holder::Service => Holder::Service,
-        _ => Holder::Other,
-    }
-}
-
-fn lease_end(end: from::LeaseEnd) -> LeaseEnd {
-    match end {
-        from::LeaseEnd::Open => LeaseEnd::Open,
-        from::LeaseEnd::Terminal => LeaseEnd::Terminal,
-        from::LeaseEnd::Deleted => LeaseEnd::Deleted,
-        from::LeaseEnd::Superseded => LeaseEnd::Superseded,
-        from::LeaseEnd::Vanished => LeaseEnd::Vanished,
-        from::LeaseEnd::Changed => LeaseEnd::Changed,
-        _ => LeaseEnd::Unknown,
-    }
-}
-
-impl From<from::Owner> for OwnerItem {
-    fn from(owner: from::Owner) -> Self {
-        Self {
-            api_version: owner.api_version,
-            kind: owner.kind,
-            name: owner.name,
-            uid: owner.uid,
-            recorded: owner.recorded,
-        }
-    }
-}
-
-impl From<from::Candidate> for LeaseItem {
-    fn from(candidate: from::Candidate) -> Self {
-        Self {
-            holder: holder(candidate.holder),
-            of: candidate.reference.into(),
-            ip: candidate.ip,
-            network: candidate.network,
-            from: instant(candidate.from),
-            to: candidate.to.map(instant),
-            reported_from: instant(candidate.reported_from),
-            reported_to: instant(candidate.reported_to),
-            end: lease_end(candidate.end),
-            reported: candidate.reported,
-            share: candidate.share,
-            node: candidate.node,
-            phase: candidate.phase,
-            owners: candidate.owners.into_iter().map(OwnerItem::from).collect(),
-            labels: candidate.labels,
-            service_account: candidate.service_account,
-            images: candidate.images,
-            first_seen: instant(candidate.first_seen),
-            last_seen: instant(candidate.last_seen),
-            index: candidate.index,
         }
     }
 }

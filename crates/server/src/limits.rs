@@ -93,6 +93,21 @@ pub const EXPORT_CHUNKS_MAX: usize = 16;
 /// How long a reader may leave an export unread before it is cut off.
 pub const EXPORT_SLOW_READER_MAX: Duration = Duration::from_secs(60);
 
+/// Batches of look-ups at once; each takes a thread and a snapshot of the views.
+pub const BATCHES_AT_ONCE_MAX: usize = 4;
+
+/// Lines of a batch of look-ups.
+pub const BATCH_LINES_MAX: u64 = 100_000_000;
+
+/// Longest line of a batch.
+pub const BATCH_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Parts of the body of a batch that wait to be answered.
+pub const BATCH_CHUNKS_MAX: usize = 4;
+
+/// How long the next part of the body of a batch may take to come.
+pub const BATCH_SLOW_SENDER_MAX: Duration = Duration::from_secs(60);
+
 /// Names of stored objects in one answer.
 pub const OBJECT_NAMES_MAX: usize = 10_000;
 

@@ -118,7 +118,7 @@ impl Server {
             tasks.push(task);
             appender
         });
-        let (exports, watchers) = semaphores();
+        let [exports, watchers, batches] = semaphores();
         let context = Context {
             ledger,
             views,
@@ -132,6 +132,7 @@ impl Server {
             bodies: BodyRoom::of(BODIES_IN_FLIGHT_BYTES_MAX),
             exports,
             watchers,
+            batches,
             stop: stopped.clone(),
         };
         (Arc::new(context), tasks)

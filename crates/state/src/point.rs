@@ -6,6 +6,7 @@
 //! | `2026-11-23`, `2026-11-23T03:12` | that instant in the given time zone; refused without one |
 //! | `2h`, `90m`, `1h30m`, `2h ago`, `3 days ago` | so long before now |
 //! | `@1763867529` | Unix time in s, ms, µs or ns, told apart by the number of digits |
+//! | `@1763867529.25` | Unix time in s, with up to nine digits of a fraction |
 //! | `#812345` | the state as it was known after that record: exact and citable |
 //! | `rv:4711` | everything up to that resource version |
 //! | `now` | the newest record |
@@ -107,7 +108,17 @@ fn parse_epoch(digits: &str) -> Result<Time, PointError> {
             "write @ and seconds, milliseconds, microseconds or nanoseconds since 1970",
         )
     };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if let Some((seconds, fraction)) = digits.split_once('.') {
+        if !is_number(seconds) || !is_number(fraction) || fraction.len() > 9 {
+            return Err(bad());
+        }
+        let seconds: i64 = seconds.parse().map_err(|_| bad())?;
+        let ns: i64 = format!("{fraction:0<9}").parse().map_err(|_| bad())?;
+        let whole = seconds.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(ns));
+        return whole.map(Time).ok_or_else(bad);
+    }
+    if !is_number(digits) {
         return Err(bad());
     }
     let number: i64 = digits.parse().map_err(|_| bad())?;
@@ -196,6 +207,8 @@ mod tests {
         assert_eq!(at(" 2026-11-23 03:12:09.5Z "), instant("2026-11-23T03:12:09.5Z"));
         assert_eq!(at("2026-11-23T03:12+02:00"), instant("2026-11-23T01:12:00Z"));
         assert_eq!(at("@1763867529"), instant("2025-11-23T03:12:09Z"));
+        assert_eq!(at("@1763867529.25"), instant("2025-11-23T03:12:09.25Z"));
+        assert_eq!(at("@1763867529.123456789"), instant("2025-11-23T03:12:09.123456789Z"));
         assert_eq!(at("@1763867529123"), instant("2025-11-23T03:12:09.123Z"));
         assert_eq!(at("@1763867529123456"), instant("2025-11-23T03:12:09.123456Z"));
         assert_eq!(at("@1763867529123456789"), instant("2025-11-23T03:12:09.123456789Z"));
@@ -236,8 +249,23 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_hint() {
-        for text in ["", "yesterday", "#", "#x", "#-1", "rv:", "rv:007", "@", "@12x", "+2h", "-2h"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "#",
+            "#x",
+            "#-1",
+            "rv:",
+            "rv:007",
+            "@",
+            "@12x",
+            "@1.",
+            "@.5",
+            "@1.2.3",
+            "@1.0123456789",
+            "+2h",
+            "-2h",
+        ] {
             let error = Point::parse(text, NOW, None).unwrap_err();
             assert!(!error.hint.is_empty(), "{text}");
         }

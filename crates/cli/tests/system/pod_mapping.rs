@@ -86,3 +86,65 @@ async fn pods_of_a_real_node_are_told_apart() {
     eprintln!("real-node: {score:?}");
     assert_eq!((score.single_wrong, score.truth_missing), (0, 0));
 }
+
+/// Each connection that the node's kernel saw, as a table through `stele ip --from`.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_of_a_real_node_is_put_to_the_pods_at_both_ends() {
+    let Some(recordings) = recordings() else { return };
+    let folder = recordings.join("real-node");
+    let home = Home::new();
+    let up = home.up(&["--no-record"]);
+    home.run(&["import", folder.join("watch.jsonl.zst").to_str().unwrap()]).ok();
+    let mut table = String::from("time,proto,saddr,sport,daddr,dport\n");
+    let mut connections = Vec::new();
+    for line in lines_of(&folder.join("conntrack.txt.zst")).iter().filter(|l| l.contains("[NEW]")) {
+        let field = |name: &str| {
+            let (_, rest) = line.split_once(name).unwrap();
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        let (time, _) = line[1..].split_once(']').unwrap();
+        let (src, dst) = (field(" src="), field(" dst="));
+        let (sport, dport) = (field(" sport="), field(" dport="));
+        table.push_str(&format!("{time},tcp,{src},{sport},{dst},{dport}\n"));
+        connections.push((time.parse::<f64>().unwrap(), [src, dst]));
+    }
+    let file = home.path("connections.csv");
+    std::fs::write(&file, table).unwrap();
+    let csv = home.run(&["ip", "--from", file.to_str().unwrap()]).ok();
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = rows.next().unwrap();
+    let column = |name: &str| names.iter().position(|column| *column == name).unwrap();
+    let leases: Vec<Lease> = lines_of(&folder.join("leases.jsonl.zst"))
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // Allocations were polled.
+    let holds = |lease: &Lease, ip: &str, at: f64| {
+        lease.ip == ip && lease.start - 0.01 <= at && lease.end.is_none_or(|end| at <= end + 0.01)
+    };
+    let (mut certain, mut asked) = (0, 0);
+    for ((at, ends), row) in connections.iter().zip(rows.by_ref()) {
+        for (ip, end) in ends.iter().zip(["src", "dst"]) {
+            let truth: Vec<&Lease> = leases.iter().filter(|l| holds(l, ip, *at)).collect();
+            let named: Vec<&str> = row[column(&format!("{end}_uid"))].split('|').collect();
+            let told = truth.iter().all(|lease| named.contains(&lease.uid.as_str()));
+            assert!(told, "{ip} at {at}: {row:?}");
+            asked += 1;
+            certain += u32::from(row[column(&format!("{end}_verdict"))] == "certain");
+        }
+    }
+    assert!(rows.next().is_none());
+    eprintln!("{asked} ends of {} connections, {certain} certain", connections.len());
+    assert!(connections.len() > 400 && certain * 100 >= asked * 99);
+    // The same from standard input as JSON lines, each with an answer.
+    let question = format!(
+        r#"{{"src":"{}","dst":"{}","at":{}}}"#,
+        connections[0].1[0], connections[0].1[1], connections[0].0
+    );
+    let lines = home.path("connections.jsonl");
+    std::fs::write(&lines, format!("{question}\n")).unwrap();
+    let answer = home.run(&["ip", "--from", lines.to_str().unwrap(), "-q"]).ok();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["src"]["verdict"], "certain", "{answer}");
+    up.stop();
+}

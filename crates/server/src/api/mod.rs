@@ -4,6 +4,7 @@
 //! has `apiVersion` and `kind`. Fields may be added within `stele/v1`, never removed or changed;
 //! readers pass over those that they do not know.
 
+mod address;
 mod cloud_event;
 mod events;
 mod log;
@@ -11,6 +12,7 @@ mod request;
 mod state;
 mod time;
 
+pub use address::*;
 pub use cloud_event::RecordEvent;
 pub use events::{AppendAck, AppendedEvent};
 pub use log::{

@@ -1,8 +1,6 @@
 //! Evidence: records with payloads, salts, proofs and a checkpoint, as a stream that
 //! `stele verify` checks without the server.
 
-mod pipe;
-
 use std::ops::ControlFlow;
 
 use axum::body::Body;
@@ -16,6 +14,7 @@ use stele_state::Point;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
+use super::pipe;
 use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::{ApiError, ErrorBody, ErrorKind};

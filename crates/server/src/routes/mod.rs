@@ -10,6 +10,7 @@ mod export;
 mod health;
 mod log;
 mod objects;
+mod pipe;
 mod questions;
 mod records;
 mod submissions;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Routes {
         .routes(routes!(questions::history::referrers))
         .routes(routes!(questions::diff))
         .routes(routes!(questions::ip))
+        .routes(routes!(questions::batch::ip_batch))
         .routes(routes!(questions::coverage))
         .routes(routes!(watch::watch));
     let append = OpenApiRouter::new().routes(routes!(events::append));
@@ -85,6 +87,10 @@ pub(crate) fn all() -> Routes {
     ),
     components(schemas(
         ErrorBody,
+        crate::api::BatchQuestion,
+        crate::api::BatchHead,
+        crate::api::BatchAnswer,
+        crate::api::BatchEnd,
         crate::api::HistoryItem,
         crate::api::GapSeen,
         crate::api::WatchCursor,

@@ -2,6 +2,7 @@
 //!
 //! Parameters have the names of the command line's flags.
 
+pub(super) mod batch;
 pub(super) mod history;
 mod params;
 
@@ -15,7 +16,7 @@ use stele_state::{Point, StateError, Time};
 
 use crate::api::{
     API_VERSION, Answer, ClusterItem, CoverageAnswer, DiffItem, GapSeen, IpAnswer, LeaseItem,
-    ObjectItem, ObjectName, ProblemItem, RawList, ResourceItem, TimeUsed,
+    ObjectItem, ObjectName, Place, PortAsked, ProblemItem, RawList, ResourceItem, TimeUsed,
 };
 use crate::context::{App, Context};
 use crate::convert::{at, coverage_item, gaps, stretch};
@@ -217,7 +218,7 @@ pub(super) async fn ip(
     let point = |text: &Option<String>| text.as_deref().map(|t| parse(&app, t)).transpose();
     let (at_point, since, until) =
         (point(&params.at)?, point(&params.since)?, point(&params.until)?);
-    let question = params.into_query();
+    let question = params.into_query()?;
     let found = match (at_point, since, until) {
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
             return Err(ApiError::invalid("at can't be used together with since and until"));
@@ -251,6 +252,7 @@ fn ip_answer(app: &Context, found: query::IpAnswer) -> IpAnswer {
         api_version: API_VERSION.to_owned(),
         kind: "AddressAnswer".to_owned(),
         address: found.address,
+        port: found.port.map(PortAsked::from),
         verdict: found.verdict.into(),
         reason: found.reason,
         ledger: app.position(index),
@@ -258,6 +260,7 @@ fn ip_answer(app: &Context, found: query::IpAnswer) -> IpAnswer {
         gaps: gaps(found.gaps),
         tolerance_ms: found.tolerance_ms,
         items: found.candidates.into_iter().map(LeaseItem::from).collect(),
+        place: found.place.map(Place::from),
         unaddressed: found.unaddressed.into_iter().map(ObjectName::from).collect(),
         unaddressed_count: found.unaddressed_count,
     }

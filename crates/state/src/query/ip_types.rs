@@ -90,6 +90,37 @@ pub struct Port {
 }
 
 impl Port {
+    /// Reads `443` or `443/tcp`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (number, protocol) = match text.split_once('/') {
+            Some((number, protocol)) => (number, Some(protocol)),
+            None => (text, None),
+        };
+        let port = number.trim().parse().ok().filter(|number| *number != 0);
+        let number = port.ok_or_else(|| format!("{text:?} is no port; write 443 or 443/tcp"))?;
+        let protocol = match protocol.map(str::trim) {
+            None => None,
+            Some(protocol) => Some(Self::protocol(protocol).ok_or_else(|| {
+                format!("{protocol:?} is no protocol with ports; write tcp, udp or sctp")
+            })?),
+        };
+        Ok(Self { number, protocol })
+    }
+
+    /// The name of a protocol with ports, from its name or its number in IP headers.
+    pub fn protocol(text: &str) -> Option<String> {
+        let name = match text.to_ascii_uppercase().as_str() {
+            "TCP" | "6" => "TCP",
+            "UDP" | "17" => "UDP",
+            "SCTP" | "132" => "SCTP",
+            _ => return None,
+        };
+        Some(name.to_owned())
+    }
+
     /// Whether it is the port of this number and protocol.
     pub(crate) fn is(&self, number: u16, protocol: &str) -> bool {
         let asked = self.protocol.as_deref();

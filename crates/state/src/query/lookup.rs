@@ -18,8 +18,12 @@ use crate::fold::ip_key;
 use crate::tables::{FactRow, IpKey, LifeRow, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, TimeBasis};
 
-/// Things that are kept of what was read. Over that all of it is forgotten and read again.
-const CACHE_THINGS_MAX: usize = 500_000;
+/// Things of some 300 bytes that are kept of what was read. Over that all of it is forgotten and
+/// read again.
+const CACHE_THINGS_MAX: usize = 200_000;
+
+/// What a subject counts for: it has labels, images and names.
+const SUBJECT_THINGS: usize = 4;
 
 /// Objects with more versions than this are not kept whole.
 const TIMELINE_VERSIONS_MAX: u32 = 256;
@@ -216,7 +220,7 @@ impl Lookup {
         };
         ip::retain_covered(&mut parts);
         if !parts.iter().flat_map(|part| &part.candidates).any(|c| c.holder == Holder::Pod) {
-            self.look_beyond_pods(&mut parts);
+            self.look_beyond_pods(&mut parts)?;
         }
         let place = match parts.iter().all(|part| part.candidates.is_empty()) {
             true => self.place(&key, &parts)?,
@@ -297,17 +301,18 @@ impl Lookup {
     }
 
     /// No pod had it: whether something else had it is known only where that was looked at.
-    fn look_beyond_pods(&mut self, parts: &mut [Part]) {
+    fn look_beyond_pods(&mut self, parts: &mut [Part]) -> Result<(), StateError> {
         for part in parts {
             for kind in [Kind::Nodes, Kind::Services] {
-                let window = part.asked.window();
-                let Ok(watched) = self.watched(part.asked.scope, kind) else { continue };
-                let gaps = watched.gaps(&window);
-                part.gaps.extend(
-                    gaps.into_iter().filter(|gap| !part.gaps.contains(gap)).collect::<Vec<_>>(),
-                );
+                let gaps = self.watched(part.asked.scope, kind)?.gaps(&part.asked.window());
+                for gap in gaps {
+                    if !part.gaps.contains(&gap) {
+                        part.gaps.push(gap);
+                    }
+                }
             }
         }
+        Ok(())
     }
 
     /// How a type was looked at.
@@ -449,7 +454,7 @@ impl Lookup {
             return Ok(Rc::clone(subject));
         }
         let subject = Rc::new(read(self)?);
-        self.cache.things += 1;
+        self.cache.things += SUBJECT_THINGS;
         self.cache.subjects.insert(key, Rc::clone(&subject));
         Ok(subject)
     }

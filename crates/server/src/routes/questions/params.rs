@@ -1,7 +1,7 @@
 //! Parameters of questions.
 
 use serde::Deserialize;
-use stele_state::query::{Filter, IpQuery, ListQuery, Version};
+use stele_state::query::{Filter, IpQuery, ListQuery, Port, Version};
 use stele_state::{Point, rv};
 use utoipa::{IntoParams, ToSchema};
 
@@ -265,11 +265,36 @@ pub(crate) struct IpParams {
     tolerance_ms: u64,
     /// Pass over records after this index, to repeat an earlier answer exactly.
     known_at: Option<u64>,
+    /// The port that the traffic was for, as `443` or `443/tcp`: it tells apart what shares a
+    /// node's address, and leads through a service to its endpoints.
+    port: Option<String>,
 }
 
 impl IpParams {
+    pub(crate) fn into_query(self) -> Result<IpQuery, ApiError> {
+        let Self { cluster, tolerance_ms, known_at, port, .. } = self;
+        let port = port.as_deref().map(Port::parse).transpose();
+        let port = port.map_err(|e| ApiError::invalid(format!("port: {e}")))?;
+        Ok(IpQuery { cluster, tolerance_ms, known_at, port })
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct BatchParams {
+    /// Id or name of the cluster; without it all of them.
+    cluster: Option<String>,
+    /// How far the clock of whoever saw the traffic may be off, in milliseconds.
+    #[serde(default)]
+    pub(crate) tolerance_ms: u64,
+    /// Pass over records after this index, to repeat earlier answers exactly.
+    pub(crate) known_at: Option<u64>,
+}
+
+impl BatchParams {
     pub(crate) fn into_query(self) -> IpQuery {
-        let Self { cluster, tolerance_ms, known_at, .. } = self;
+        let Self { cluster, tolerance_ms, known_at } = self;
         IpQuery { cluster, tolerance_ms, known_at, port: None }
     }
 }

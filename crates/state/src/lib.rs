@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod fold;
 pub mod json;
+pub mod pick;
 pub mod point;
 pub mod query;
 pub mod rv;

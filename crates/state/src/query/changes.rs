@@ -130,7 +130,7 @@ impl View {
         }
         let version = self.version(object, order)?;
         let body = self.body(object, &version)?;
-        if !filter.labels.is_empty() && !filter.labels.matches(&Self::labels(&body)) {
+        if !filter.matches_inside(&body) {
             return Ok(None);
         }
         Ok(Some(Found { object, life, version, body: Some(body) }))

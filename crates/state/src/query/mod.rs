@@ -6,19 +6,25 @@
 mod changes;
 mod coverage;
 mod diff;
+mod fields;
+mod follow;
 mod gaps;
 mod ip;
 mod ip_types;
 mod lease;
 mod list;
 mod names;
+mod reached;
 mod read;
 pub mod selector;
 mod shown;
+mod snapshot;
 mod types;
 
+pub use follow::{Follow, Followed, Held, Step, StepBody, Trail};
 pub use ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};
 pub use selector::{FieldSelector, LabelSelector};
+pub use snapshot::{Place, Seen, Slot, Snapshot, SnapshotQuery};
 pub use types::{
     AsOf, Change, ChangeBody, Changes, Cluster, Coverage, Cursor, Diff, Difference, GapSeen,
     History, Life, Listing, Object, ObjectRef, Problem, ResourceType, TypeCoverage, Verb, Version,
@@ -49,6 +55,19 @@ pub struct Filter {
     pub labels: LabelSelector,
     /// Field selector.
     pub fields: FieldSelector,
+}
+
+impl Filter {
+    /// Whether it takes an object's JSON to tell if the filter lets it through.
+    pub(crate) fn looks_inside(&self) -> bool {
+        !self.labels.is_empty() || self.fields.looks_inside()
+    }
+
+    /// Whether an object's JSON fulfils what the filter says about its content.
+    pub(crate) fn matches_inside(&self, body: &str) -> bool {
+        (self.labels.is_empty() || self.labels.matches(&read::View::labels(body)))
+            && (!self.fields.looks_inside() || self.fields.matches_inside(body))
+    }
 }
 
 /// A question about objects at a point.

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
-    import, ip, log, mirror, reference, state, up, verify, watch, witness,
+    import, ip, kubeconfig, log, mirror, reference, state, up, verify, watch, witness,
 };
 use crate::topics;
 
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Watch(watch::WatchArgs),
     /// Show when the recorder was blind
     Coverage(coverage::CoverageArgs),
+    /// Point kubectl, k9s or any client of Kubernetes at a recorded cluster, at any time
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Append to, read from and prove the log
     Log(log::LogArgs),
     /// Write an evidence file that can be verified without a server

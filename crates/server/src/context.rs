@@ -11,7 +11,7 @@ use crate::api::LedgerPosition;
 use crate::append::Appender;
 use crate::auth::Tokens;
 use crate::body::BodyRoom;
-use crate::limits::{EXPORTS_AT_ONCE_MAX, WATCHERS_MAX};
+use crate::limits::{EXPORTS_AT_ONCE_MAX, KUBE_LISTS_AT_ONCE_MAX, WATCHERS_MAX};
 use crate::metrics::Metrics;
 use crate::views::Views;
 
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) bodies: BodyRoom,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
+    /// Lists of the Kubernetes API, each of which reads on a thread while it is sent.
+    pub(crate) lists: Arc<Semaphore>,
     /// Becomes true when the server is told to stop; streams end then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -35,9 +37,9 @@ pub(crate) struct Context {
 /// A handle to the context, as routes get it.
 pub(crate) type App = Arc<Context>;
 
-/// Room for exports and subscriptions.
-pub(crate) fn semaphores() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (Arc::new(Semaphore::new(EXPORTS_AT_ONCE_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)))
+/// Room for exports, subscriptions and lists.
+pub(crate) fn semaphores() -> [Arc<Semaphore>; 3] {
+    [EXPORTS_AT_ONCE_MAX, WATCHERS_MAX, KUBE_LISTS_AT_ONCE_MAX].map(|n| Arc::new(Semaphore::new(n)))
 }
 
 impl Context {

@@ -93,6 +93,11 @@ impl Views {
         Err(ApiError::unavailable(message, 2))
     }
 
+    /// The state itself, for questions whose answer is sent while it is read.
+    pub(crate) fn state(&self) -> State {
+        self.state.clone()
+    }
+
     /// Asks a question on a blocking thread.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
@@ -112,7 +117,7 @@ impl Views {
 }
 
 /// A failure of the state to a caller over HTTP.
-fn state_error(error: StateError) -> ApiError {
+pub(crate) fn state_error(error: StateError) -> ApiError {
     let hint = error.hint().to_owned();
     let answer = match &error {
         StateError::NotFound { .. } => ApiError::not_found(error.to_string()),

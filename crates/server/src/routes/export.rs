@@ -1,8 +1,6 @@
 //! Evidence: records with payloads, salts, proofs and a checkpoint, as a stream that
 //! `stele verify` checks without the server.
 
-mod pipe;
-
 use std::ops::ControlFlow;
 
 use axum::body::Body;
@@ -168,7 +166,7 @@ pub(super) fn first_taken_in(ledger: &Ledger, time_ns: i64, end: u64) -> Result<
 }
 
 fn stream(app: &App, indices: Vec<LeafIndex>, permit: OwnedSemaphorePermit) -> Response {
-    let (writer, chunks) = pipe::pipe(tokio::runtime::Handle::current());
+    let (writer, chunks) = crate::pipe::pipe(tokio::runtime::Handle::current());
     let ledger = app.ledger.clone();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod events;
 mod health;
+mod kube;
 mod questions;
 mod submissions;
 mod support;

@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::GlobalArgs;
 use crate::commands::{
     agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
-    import, ip, leaf_mirror, log, mirror, reference, referrers, state, up, verify, watch, webhook,
-    witness,
+    import, ip, kubeconfig, leaf_mirror, log, mirror, reference, referrers, state, up, verify,
+    watch, webhook, witness,
 };
 use crate::topics;
 
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Webhook(webhook::WebhookArgs),
     /// Show when the recorder was blind
     Coverage(coverage::CoverageArgs),
+    /// Point kubectl, k9s or any client of Kubernetes at a recorded cluster, at any time
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Append to, read from and prove the log
     Log(log::LogArgs),
     /// Write an evidence file that can be verified without a server

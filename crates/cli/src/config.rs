@@ -41,6 +41,9 @@ pub(crate) struct Context {
     /// File with the bearer token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) token_file: Option<PathBuf>,
+    /// The server's TLS certificate (PEM), for clients of Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_file: Option<PathBuf>,
     /// Namespace that commands use without `-n`; `default` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) namespace: Option<String>,

@@ -10,6 +10,8 @@
 //! DIR/keys/admin.token   token of the owner
 //! DIR/keys/tokens        further tokens (SHA-256 only), written by hand
 //! DIR/keys/append.key    key of the source of appended events
+//! DIR/keys/tls.crt       certificate of the API, signed with its own key
+//! DIR/keys/tls.key       private key of that
 //! DIR/state/             the views; may be deleted, they are rebuilt
 //! DIR/sources/NAME/      key and spool of each recorder or import
 //! ```
@@ -22,14 +24,16 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use stele_ledger::LogKey;
-use stele_server::{Token, TokenFile, Tokens};
+use stele_server::{TlsIdentity, Token, TokenFile, Tokens};
 use stele_store::random_bytes;
 
 use crate::error::CliError;
+use crate::tls;
 
 /// While it lives, no other process uses the directory.
 #[derive(Debug)]
@@ -91,6 +95,42 @@ impl DataDir {
     /// The file with the log's public keys.
     pub(crate) fn public_keys(&self) -> PathBuf {
         self.key("log.pub")
+    }
+
+    /// The API's TLS certificate.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.key("tls.crt")
+    }
+
+    /// Key and certificate of the API, made now if there are none. Besides this machine's own names
+    /// the certificate is good for the address that the API listens on at the time.
+    ///
+    /// # Errors
+    /// When they can't be read or written, or do not belong together.
+    pub(crate) fn tls_identity(&self, listening: IpAddr) -> Result<TlsIdentity, CliError> {
+        let (path, key_path) = (self.certificate(), self.key("tls.key"));
+        if !path.is_file() || !key_path.is_file() {
+            let (certificate, key) = tls::self_signed(listening)?;
+            let write = |path: &Path, text: &str| {
+                let mut file = File::options()
+                    .create(true)
+                    .write(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(path)?;
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            };
+            // The certificate last: both are made again as long as it is missing.
+            write(&key_path, &key).map_err(|e| cannot("write", &key_path, &e))?;
+            write(&path, &certificate).map_err(|e| cannot("write", &path, &e))?;
+        }
+        let certificate = fs::read_to_string(&path).map_err(|e| cannot("read", &path, &e))?;
+        let key = fs::read_to_string(&key_path).map_err(|e| cannot("read", &key_path, &e))?;
+        TlsIdentity::from_pem(&certificate, &key).map_err(|e| {
+            CliError::failed(format!("{}: {e}", path.display()))
+                .hint("remove DIR/keys/tls.crt; the next start makes new ones")
+        })
     }
 
     /// The key of the source of appended events.

@@ -162,6 +162,7 @@ impl Node {
             tokens: self.dir.tokens()?,
             append_key: Some(append_key),
             registry: self.registry,
+            tls: Some(self.dir.tls_identity(address.ip())?),
             options: ServerOptions {
                 public_tiles: false,
                 allow_plaintext: options.allow_plaintext,

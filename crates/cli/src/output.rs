@@ -59,10 +59,17 @@ pub(crate) fn json_line(ui: &Ui, value: &impl Serialize) -> Result<(), CliError>
 /// # Errors
 /// When standard output can't be written.
 pub(crate) fn yaml(ui: &Ui, value: &impl Serialize) -> Result<(), CliError> {
+    ui.raw(yaml_text(value)?.as_bytes())
+}
+
+/// A YAML document.
+///
+/// # Errors
+/// When the value has no form in YAML.
+pub(crate) fn yaml_text(value: &impl Serialize) -> Result<String, CliError> {
     // By way of a JSON value: raw JSON inside a typed answer has no YAML form of its own.
     let value = serde_json::to_value(value).map_err(unprintable)?;
-    let text = serde_saphyr::to_string(&value).map_err(unprintable)?;
-    ui.raw(text.as_bytes())
+    serde_saphyr::to_string(&value).map_err(unprintable)
 }
 
 fn unprintable(error: impl std::fmt::Display) -> CliError {

@@ -12,7 +12,9 @@ use crate::api::LedgerPosition;
 use crate::append::Appender;
 use crate::auth::Tokens;
 use crate::body::BodyRoom;
-use crate::limits::{BATCHES_AT_ONCE_MAX, EXPORTS_AT_ONCE_MAX, WATCHERS_MAX};
+use crate::limits::{
+    BATCHES_AT_ONCE_MAX, EXPORTS_AT_ONCE_MAX, KUBE_LISTS_AT_ONCE_MAX, WATCHERS_MAX,
+};
 use crate::metrics::Metrics;
 use crate::views::Views;
 
@@ -31,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) batches: Arc<Semaphore>,
+    /// Lists of the Kubernetes API, each of which reads on a thread while it is sent.
+    pub(crate) lists: Arc<Semaphore>,
     /// Becomes true when the server is told to stop; streams end then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -38,9 +42,9 @@ pub(crate) struct Context {
 /// A handle to the context, as routes get it.
 pub(crate) type App = Arc<Context>;
 
-/// Room for exports, subscriptions and batches of look-ups.
-pub(crate) fn semaphores() -> [Arc<Semaphore>; 3] {
-    [EXPORTS_AT_ONCE_MAX, WATCHERS_MAX, BATCHES_AT_ONCE_MAX]
+/// Room for exports, subscriptions, batches of look-ups, and lists.
+pub(crate) fn semaphores() -> [Arc<Semaphore>; 4] {
+    [EXPORTS_AT_ONCE_MAX, WATCHERS_MAX, BATCHES_AT_ONCE_MAX, KUBE_LISTS_AT_ONCE_MAX]
         .map(|most| Arc::new(Semaphore::new(most)))
 }
 

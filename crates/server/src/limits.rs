@@ -74,6 +74,21 @@ pub const WATCHERS_MAX: usize = 256;
 /// A comment is sent to a quiet subscription this often, so that dead connections are noticed.
 pub const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Lists of the Kubernetes API that are sent at once; each reads on a thread of its own.
+pub const KUBE_LISTS_AT_ONCE_MAX: usize = 16;
+
+/// Objects of a list that are read together.
+pub const KUBE_LIST_PIECE_OBJECTS: usize = 512;
+
+/// Threads that read the objects of one list.
+pub const KUBE_LIST_THREADS_MAX: usize = 4;
+
+/// Longest watch of the Kubernetes API; clients begin the next where it ended.
+pub const KUBE_WATCH_MAX: Duration = Duration::from_secs(45 * 60);
+
+/// How often a quiet watch tells how far it has come.
+pub const KUBE_BOOKMARK_PAUSE: Duration = Duration::from_secs(60);
+
 /// Exports at once; each reads the log on a thread of its own.
 pub const EXPORTS_AT_ONCE_MAX: usize = 4;
 
@@ -116,6 +131,16 @@ pub const OBJECT_CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// Records that the views may be behind while the server calls itself ready.
 pub const FOLD_LAG_READY_MAX: u64 = 65_536;
+
+/// Connections that begin at once: those whose first bytes have not come, or whose handshake is not
+/// over.
+pub const HANDSHAKES_AT_ONCE_MAX: usize = 256;
+
+/// How long a connection may take to begin.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after a connection could not be accepted, for example because too many files are open.
+pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long running requests may take to end once the server was told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);

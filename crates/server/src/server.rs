@@ -23,10 +23,12 @@ use crate::auth::{Access, Scope, Tokens};
 use crate::body::BodyRoom;
 use crate::context::{App, Context, semaphores};
 use crate::error::{ApiError, ErrorKind};
+use crate::kube;
 use crate::limits::{BODIES_IN_FLIGHT_BYTES_MAX, DRAIN_MAX};
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::serving::{self, Caller, Observer, ServeError};
+use crate::tls::{EitherListener, TlsIdentity};
 use crate::views::Views;
 
 /// What a server is made of.
@@ -46,6 +48,8 @@ pub struct ServerParts {
     pub append_key: Option<SourceKey>,
     /// The metrics of others in this process; the server adds its own.
     pub registry: Registry,
+    /// Key and certificate for connections with TLS, which are then taken on the same port.
+    pub tls: Option<TlsIdentity>,
     /// Plain data.
     pub options: ServerOptions,
 }
@@ -89,8 +93,15 @@ impl Server {
         let loopback = serving::check_address(&listener, self.parts.options.allow_plaintext)?;
         let (stop, stopped) = watch::channel(false);
         let (stop_sources, sources_stopped) = watch::channel(false);
+        let tls = self.parts.tls.clone();
         let (context, tasks) = self.start(loopback, &stopped, &sources_stopped);
-        let served = serving::serve(listener, router(context), shutdown, &stop).await;
+        let served = match tls {
+            Some(identity) => {
+                let listener = EitherListener::new(listener, identity)?;
+                serving::serve(listener, router(context), shutdown, &stop).await
+            }
+            None => serving::serve(listener, router(context), shutdown, &stop).await,
+        };
         stop_sources.send_replace(true);
         for task in tasks {
             if timeout(DRAIN_MAX, task).await.is_err() {
@@ -106,8 +117,17 @@ impl Server {
         stopped: &watch::Receiver<bool>,
         sources_stopped: &watch::Receiver<bool>,
     ) -> (App, Vec<JoinHandle<()>>) {
-        let ServerParts { ledger, state, clock, cosigning, tokens, append_key, registry, options } =
-            self.parts;
+        let ServerParts {
+            ledger,
+            state,
+            clock,
+            cosigning,
+            tokens,
+            append_key,
+            registry,
+            options,
+            ..
+        } = self.parts;
         let metrics = Arc::new(Metrics::new(registry));
         let (views, folding) = Views::start(ledger.clone(), state, stopped.clone());
         let mut tasks = vec![folding];
@@ -118,7 +138,7 @@ impl Server {
             tasks.push(task);
             appender
         });
-        let [exports, watchers, batches] = semaphores();
+        let [exports, watchers, batches, lists] = semaphores();
         let context = Context {
             ledger,
             views,
@@ -133,6 +153,7 @@ impl Server {
             exports,
             watchers,
             batches,
+            lists,
             stop: stopped.clone(),
         };
         (Arc::new(context), tasks)
@@ -160,6 +181,7 @@ fn router(context: App) -> Router {
         .merge(guard(Scope::Append, routes.append.into()))
         .merge(guard(Scope::Deliver, routes.deliver.into()))
         .merge(guard(Scope::Mirror, routes.mirror.into()))
+        .merge(kube::routes().route_layer(from_fn_with_state(context.clone(), authorise_kube)))
         .fallback(async || ApiError::not_found("no such route").hint("see /openapi.json"))
         .method_not_allowed_fallback(serving::method_not_allowed)
         .layer(from_fn_with_state(observer, serving::observe))
@@ -179,6 +201,13 @@ async fn authorise(
     let mut response = next.run(request).await;
     response.extensions_mut().insert(caller);
     Ok(response)
+}
+
+/// The same for clients of Kubernetes.
+async fn authorise_kube(State(context): State<App>, request: Request, next: Next) -> Response {
+    let authorised =
+        async |request, next| authorise(State((context, Scope::Read)), request, next).await;
+    kube::guarded(authorised, request, next).await
 }
 
 fn access(tokens: &Tokens, request: &Request) -> Result<Access, ApiError> {

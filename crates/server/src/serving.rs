@@ -48,12 +48,15 @@ pub(crate) fn check_address(
 }
 
 /// Serves until `shutdown` becomes true, then tells others by `stop` and lets running requests end.
-pub(crate) async fn serve(
-    listener: TcpListener,
+pub(crate) async fn serve<L>(
+    listener: L,
     router: Router,
     mut shutdown: watch::Receiver<bool>,
     stop: &watch::Sender<bool>,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+{
     let address = listener.local_addr()?;
     let graceful = {
         let mut stopped = stop.subscribe();

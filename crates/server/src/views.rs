@@ -93,7 +93,7 @@ impl Views {
         Err(ApiError::unavailable(message, 2))
     }
 
-    /// The state, for whoever asks many questions on a thread of its own.
+    /// The state itself, for questions that are answered while it is read.
     pub(crate) fn state(&self) -> State {
         self.state.clone()
     }

@@ -16,6 +16,7 @@ mod error;
 mod existence;
 mod fold;
 pub mod json;
+pub mod pick;
 pub mod point;
 pub mod query;
 pub mod rv;

@@ -13,6 +13,9 @@ use crate::StateError;
 /// Number of the form of the tables.
 pub(crate) const FORMAT: u64 = 3;
 
+/// Binary logarithm of the number of records in a run of the table `reached`.
+pub(crate) const REACHED_RUN_BITS: u32 = 10;
+
 /// In keys: no cluster, no type.
 pub(crate) const ALL: u32 = u32::MAX;
 
@@ -93,6 +96,9 @@ tables! {
     listed: (u32, u32, u64) => ();
     /// (type, order key of a version) → time: at that version a whole list was seen, first then.
     lists: (u32, &'static [u8]) => i64;
+    /// (type, record / 1,024) → order key of the newest resource version of the type that was seen
+    /// up to the end of that run of records; only where it is newer than in the runs before.
+    reached: (u32, u64) => &'static [u8];
     /// (type, namespace, name, uid) → object.
     objects: (u32, &'static str, &'static str, &'static str) => u64;
     /// (cluster, uid, type) → object.

@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 use stele_server::api::{Answer, ObjectItem};
+use stele_server::columns::{Column, Columns, Object};
 
 use crate::app::{App, ConnectArgs};
 use crate::args::{ClusterArgs, NamespaceArgs};
 use crate::client::{Client, Query};
-use crate::columns::{self, Column, Object};
 use crate::config::Context;
 use crate::error::{CliError, Exit, Outcome};
 use crate::output::{self, Output};
@@ -236,20 +236,32 @@ fn one_table(
     only: bool,
 ) -> Result<(), CliError> {
     let of = &items[0].of;
-    let columns = columns::of(&of.group, &of.kind, args.output == Output::Wide);
+    let columns = Columns::of(&of.group, &of.kind);
+    let shown = |column: &&Column| args.output == Output::Wide || !column.is_wide();
+    let columns: Vec<&Column> = columns.iter().filter(shown).collect();
     let with_namespace =
         args.namespace.all_namespaces && items.iter().any(|item| !item.of.namespace.is_empty());
-    let titles = columns.iter().map(|column| column.title());
-    let mut table = Table::new(with_namespace.then_some("NAMESPACE").into_iter().chain(titles));
+    let titles = columns.iter().map(|column| column.title().to_uppercase());
+    let namespace = with_namespace.then(|| String::from("NAMESPACE"));
+    let mut table = Table::new(namespace.into_iter().chain(titles));
     for item in items {
         let value = object(item)?;
         let object = Object::new(&value, now);
         let cell = |column: &&Column| match column.title() {
-            "NAME" if !only => full_name(item),
-            _ => column.cell(&object),
+            "Name" if !only => full_name(item),
+            _ => cell_text(&column.cell(&object)),
         };
         let namespace = with_namespace.then(|| object.namespace());
         table.row(namespace.into_iter().chain(columns.iter().map(cell)));
     }
     table.lines().try_for_each(|line| app.ui.line(&line))
+}
+
+/// A cell as text; one with nothing in it is empty.
+fn cell_text(cell: &Value) -> String {
+    match cell {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }

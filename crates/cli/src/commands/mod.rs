@@ -14,6 +14,7 @@ pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod ip;
+pub(crate) mod kubeconfig;
 pub(crate) mod leaf_mirror;
 pub(crate) mod log;
 pub(crate) mod mirror;
@@ -66,6 +67,7 @@ async fn dispatch(app: &App, command: Command) -> Outcome {
         Command::History(args) => history::run(app, &args).await,
         Command::Import(args) => import::run(app, &args).await,
         Command::Ip(args) => ip::run(app, &args).await,
+        Command::Kubeconfig(args) => kubeconfig::run(app, &args).await,
         Command::LeafMirror(args) => leaf_mirror::run(app, &args).await,
         Command::Log(args) => log::run(app, &args).await,
         Command::Mirror(args) => mirror::run(app, &args).await,

@@ -203,6 +203,7 @@ pub(crate) fn context_of(dir: &DataDir, serving: &Serving) -> Result<Context, Cl
         server: Some(serving.url()),
         key: serving.keys().texts(),
         token_file: Some(absolute(&dir.admin_token())?),
+        certificate_file: Some(absolute(&dir.certificate())?),
         ..Context::default()
     })
 }

@@ -21,6 +21,7 @@ fn the_default_file_is_valid_and_names_every_key() {
         "server",
         "key",
         "token-file",
+        "certificate-file",
         "namespace",
         "cluster",
         "data",

@@ -14,7 +14,6 @@ use stele_state::Point;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use super::pipe;
 use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::{ApiError, ErrorBody, ErrorKind};
@@ -167,7 +166,7 @@ pub(super) fn first_taken_in(ledger: &Ledger, time_ns: i64, end: u64) -> Result<
 }
 
 fn stream(app: &App, indices: Vec<LeafIndex>, permit: OwnedSemaphorePermit) -> Response {
-    let (writer, chunks) = pipe::pipe(tokio::runtime::Handle::current());
+    let (writer, chunks) = crate::pipe::pipe(tokio::runtime::Handle::current());
     let ledger = app.ledger.clone();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;

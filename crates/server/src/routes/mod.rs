@@ -10,7 +10,6 @@ mod export;
 mod health;
 mod log;
 mod objects;
-mod pipe;
 mod questions;
 mod records;
 mod submissions;

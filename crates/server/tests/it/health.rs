@@ -101,6 +101,7 @@ async fn plain_http_beyond_loopback_needs_consent() {
         tokens: Tokens::admin(&Token::generate()),
         append_key: None,
         registry: Registry::default(),
+        tls: None,
         options: ServerOptions::default(),
     };
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();

@@ -6,6 +6,7 @@ mod bad_input;
 mod batch;
 mod events;
 mod health;
+mod kube;
 mod leaf_mirror;
 mod questions;
 mod submissions;

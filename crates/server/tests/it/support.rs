@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
@@ -17,7 +17,8 @@ use stele_record::{
     PayloadType, Seq, SourceId, SourceKey, Submission, SubmittedRecord,
 };
 use stele_server::{
-    MeteredStore, Scope, Server, ServerOptions, ServerParts, Token, TokenEntry, TokenFile, Tokens,
+    MeteredStore, Scope, Server, ServerOptions, ServerParts, TlsIdentity, Token, TokenEntry,
+    TokenFile, Tokens,
 };
 use stele_state::State;
 use stele_store::{Clock, MemoryStore, Store, SystemClock};
@@ -89,6 +90,7 @@ impl TestServer {
             tokens: Tokens::admin(&admin).and(Tokens::new(&file).unwrap()),
             append_key: Some(source_key(SERVER_SEED)),
             registry,
+            tls: Some(tls_identity()),
             options: ServerOptions { append_name: "append".to_owned(), ..options },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,6 +170,21 @@ impl TestServer {
         self.stop.send_replace(true);
         self.task.await.unwrap();
     }
+}
+
+/// A certificate for the loopback, PEM, and its key.
+pub(crate) fn certificate() -> &'static (String, String) {
+    static MADE: OnceLock<(String, String)> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let names = vec!["127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    })
+}
+
+fn tls_identity() -> TlsIdentity {
+    let (certificate, key) = certificate();
+    TlsIdentity::from_pem(certificate, key).unwrap()
 }
 
 pub(crate) fn source_key(seed: u8) -> SourceKey {

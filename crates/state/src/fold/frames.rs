@@ -10,7 +10,7 @@ use super::{Context, Fault, Fold, Stamp, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv;
-use crate::tables::{GapRow, OpenList, StreamRow};
+use crate::tables::{GapRow, OpenList, REACHED_RUN_BITS, StreamRow};
 
 #[derive(Deserialize)]
 struct WatchLine<'a> {
@@ -104,8 +104,30 @@ impl Fold<'_> {
         Ok(())
     }
 
+    /// Notes that a version of a type was seen, so that it can be found again by its number.
+    fn reach(&mut self, stamp: Stamp, type_id: u32, rv: &str) -> Result<(), StateError> {
+        if !rv::is_ordered(rv) {
+            return Ok(());
+        }
+        let order = rv::order_key(rv, 0, rv::Rank::Gone);
+        let run = stamp.index >> REACHED_RUN_BITS;
+        let range = (type_id, 0)..=(type_id, run);
+        let newer = match self.reached.range(range.clone()).next_back() {
+            Some((_, known)) => order > *known,
+            None => match self.w.reached.range(range)?.next_back().transpose()? {
+                Some((_, known)) => order.as_slice() > known.value(),
+                None => true,
+            },
+        };
+        if newer {
+            self.reached.insert((type_id, run), order);
+        }
+        Ok(())
+    }
+
     /// The stream has come to `rv`.
     fn advance(&mut self, stamp: Stamp, key: (u32, u32), rv: &str) -> Result<(), StateError> {
+        self.reach(stamp, key.0, rv)?;
         let Some(stream) = self.stream(key)? else { return Ok(()) };
         let older = rv::compare(rv, &stream.last_rv) == Some(std::cmp::Ordering::Less);
         if !rv.is_empty() && !older {
@@ -180,9 +202,10 @@ impl Fold<'_> {
         for item in page.items.unwrap_or_default() {
             match self.observe(stamp, &context, item, Verb::Listed, Some(list_rv)) {
                 Ok(seen) if whole => {
+                    self.reach(stamp, key.0, &seen.rv)?;
                     self.w.listed.insert((key.0, key.1, seen.object), ())?;
                 }
-                Ok(_) => {}
+                Ok(seen) => self.reach(stamp, key.0, &seen.rv)?,
                 Err(Fault::Unusable(reason)) => {
                     // An object that can't be read must not be taken for one that is missing.
                     self.note(stamp.index, &format!("item of a list: {reason}"))?;

@@ -100,6 +100,8 @@ pub(crate) struct Fold<'txn> {
     sources: BTreeMap<u32, SourceRow>,
     streams: BTreeMap<(u32, u32), StreamRow>,
     types: BTreeMap<u32, TypeRow>,
+    /// Rows of the table of that name that this batch made or changed.
+    reached: BTreeMap<(u32, u64), Vec<u8>>,
     packer: &'txn mut Packer,
     unpacker: DCtx<'static>,
     /// The row of the sequence that grows, and its number.
@@ -125,6 +127,7 @@ impl<'txn> Fold<'txn> {
             sources: BTreeMap::new(),
             streams: BTreeMap::new(),
             types: BTreeMap::new(),
+            reached: BTreeMap::new(),
             packer,
             unpacker: DCtx::create(),
             log: (0, LogChunk::default()),
@@ -189,6 +192,9 @@ impl<'txn> Fold<'txn> {
         }
         for (number, type_row) in &self.types {
             self.w.type_rows.insert(number, row(type_row).as_slice())?;
+        }
+        for (key, order) in &self.reached {
+            self.w.reached.insert(key, order.as_slice())?;
         }
         self.w.meta.insert("next_index", self.next)?;
         self.count("problems", self.applied.problems)?;

@@ -6,7 +6,6 @@ use super::names::Chosen;
 use super::read::View;
 use super::types::{Change, ChangeBody, Changes, Cursor};
 use super::{Filter, GapSeen};
-use crate::chunks::{LOG_RECORDS, LogChunk};
 use crate::tables::{ALL, GapRow, LogRow, unrow};
 use crate::{State, StateError};
 
@@ -38,22 +37,14 @@ impl State {
         let wanted = view.wanted(filter)?;
         let mut changes = Vec::new();
         let mut next = from;
-        let mut scanned = 0;
-        for entry in view.rows.log.range(from.index / LOG_RECORDS..)? {
-            let (number, stored) = entry?;
-            for (index, ordinal, row) in LogChunk::unpack(number.value(), stored.value())?.0 {
-                let at = Cursor { index, ordinal };
-                if at < from {
-                    continue;
-                }
-                if changes.len() >= limit || scanned >= SCAN_MAX {
-                    return Ok(Changes { changes, next, complete: false });
-                }
-                scanned += 1;
-                next = Cursor { index, ordinal: ordinal.saturating_add(1) };
-                if let Some(body) = view.change(row, &wanted)? {
-                    changes.push(Change { at, body });
-                }
+        for (scanned, entry) in view.log_from(from)?.enumerate() {
+            if changes.len() >= limit || scanned >= SCAN_MAX {
+                return Ok(Changes { changes, next, complete: false });
+            }
+            let (at, row) = entry?;
+            next = Cursor { ordinal: at.ordinal.saturating_add(1), ..at };
+            if let Some(body) = view.change(row, &wanted)? {
+                changes.push(Change { at, body });
             }
         }
         let end = Cursor { index: view.next, ordinal: 0 };
@@ -137,7 +128,7 @@ impl View {
         }
         let version = self.version(object, order)?;
         let body = self.body(object, &version)?;
-        if !filter.labels.is_empty() && !filter.labels.matches(&Self::labels(&body)) {
+        if !filter.matches_inside(&body) {
             return Ok(None);
         }
         Ok(Some(Found { object, life, version, body: Some(body) }))

@@ -171,6 +171,20 @@ impl View {
         })
     }
 
+    /// Whether a gap that has ended is one of the type's: nobody else looked meanwhile.
+    pub(crate) fn nobody_looked(
+        &self,
+        cluster: u32,
+        chosen: &Chosen,
+        gap: &GapRow,
+        bound: &Bound,
+    ) -> Result<bool, StateError> {
+        let shape = Shape::Time(gap.from, gap.to.unwrap_or(i64::MAX));
+        let window = Window { shape, newest: false };
+        let touched = self.watched(cluster, chosen, bound)?.gaps(&window);
+        Ok(touched.iter().any(|seen| seen.index == Some(gap.index)))
+    }
+
     /// What each source says of a type, as far as it is known at the bound.
     pub(crate) fn streams(
         &self,

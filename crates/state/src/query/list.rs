@@ -57,9 +57,9 @@ impl View {
             for (object, life) in self.possible(chosen, filter, bound)? {
                 let Some(version) = self.at(object, &life, bound)? else { continue };
                 let mut body = None;
-                if !filter.labels.is_empty() {
+                if filter.looks_inside() {
                     let text = self.body(object, &version)?;
-                    if !filter.labels.matches(&Self::labels(&text)) {
+                    if !filter.matches_inside(&text) {
                         continue;
                     }
                     body = Some(text);

@@ -7,6 +7,8 @@ mod changes;
 mod coverage;
 mod diff;
 mod endpoints;
+mod fields;
+mod follow;
 mod gaps;
 mod held;
 mod history;
@@ -17,13 +19,16 @@ mod list;
 mod lookup;
 mod names;
 mod place;
+mod reached;
 mod read;
 pub mod selector;
 mod shown;
+mod snapshot;
 pub(crate) mod span;
 mod subject;
 mod types;
 
+pub use follow::{Follow, Followed, Held, Step, StepBody, Trail};
 pub use history::{HISTORY_OBJECTS_MAX, HistoryQuery};
 pub use ip_types::{
     Backend, Backends, Candidate, Conditions, Holder, IpAnswer, LeaseEnd, NamedPort, Owner, Place,
@@ -31,6 +36,7 @@ pub use ip_types::{
 };
 pub use lookup::Lookup;
 pub use selector::{FieldSelector, LabelSelector};
+pub use snapshot::{ListPlace, Seen, Slot, Snapshot, SnapshotQuery};
 pub use types::{
     AsOf, Change, ChangeBody, Changes, Cluster, Coverage, Cursor, Diff, Difference, GapSeen,
     History, Life, Listing, Object, ObjectRef, Problem, RequestBasis, RequestRef, ResourceType,
@@ -65,6 +71,19 @@ pub struct Filter {
     pub labels: LabelSelector,
     /// Field selector.
     pub fields: FieldSelector,
+}
+
+impl Filter {
+    /// Whether it takes an object's JSON to tell if the filter lets it through.
+    pub(crate) fn looks_inside(&self) -> bool {
+        !self.labels.is_empty() || self.fields.looks_inside()
+    }
+
+    /// Whether an object's JSON fulfils what the filter says about its content.
+    pub(crate) fn matches_inside(&self, body: &str) -> bool {
+        (self.labels.is_empty() || self.labels.matches(&read::View::labels(body)))
+            && (!self.fields.looks_inside() || self.fields.matches_inside(body))
+    }
 }
 
 /// A question about objects at a point.

@@ -4,15 +4,22 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use redb::AccessGuard;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zstd::zstd_safe::DCtx;
 
+use super::Cursor;
 use super::types::{AsOf, ObjectRef, Verb, Version};
 use crate::bodies::{BodyRow, Unpacker, unpack_dictionary};
-use crate::chunks::{TIMES_RECORDS, TimesChunk};
-use crate::tables::{ClusterRow, LifeRow, Reader, TypeRow, VersionRow, unrow};
+use crate::chunks::{LOG_RECORDS, LogChunk, TIMES_RECORDS, TimesChunk};
+use crate::tables::{ClusterRow, LifeRow, LogRow, Reader, TypeRow, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, TimeBasis, rv, versions};
+
+thread_local! {
+    /// Each thread that answers questions sets one up, and keeps it.
+    static UNPACKER: RefCell<DCtx<'static>> = RefCell::default();
+}
 
 /// Up to where a question looks.
 #[derive(Debug, Clone)]
@@ -91,7 +98,6 @@ pub(crate) struct View {
     /// The next record to be folded.
     pub(crate) next: u64,
     state: State,
-    unpacker: RefCell<DCtx<'static>>,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +115,7 @@ impl State {
     pub(crate) fn view(&self) -> Result<View, StateError> {
         let rows = self.reader()?;
         let next = rows.meta.get("next_index")?.map_or(0, |n| n.value());
-        Ok(View { rows, next, state: self.clone(), unpacker: RefCell::default() })
+        Ok(View { rows, next, state: self.clone() })
     }
 }
 
@@ -178,6 +184,28 @@ impl View {
         Ok(chunk.0.first().map(|(_, time, _)| *time))
     }
 
+    /// What stands in the log from a place on.
+    pub(crate) fn log_from(
+        &self,
+        from: Cursor,
+    ) -> Result<impl Iterator<Item = Result<(Cursor, LogRow), StateError>> + use<>, StateError>
+    {
+        let rows = self.rows.log.range(from.index / LOG_RECORDS..)?;
+        let chunk = |entry: redb::Result<(AccessGuard<'_, u64>, AccessGuard<'_, &[u8]>), _>| {
+            let (number, stored) = entry?;
+            LogChunk::unpack(number.value(), stored.value())
+        };
+        Ok(rows.flat_map(move |entry| match chunk(entry) {
+            Ok(LogChunk(entries)) => entries
+                .into_iter()
+                .map(|(index, ordinal, row)| (Cursor { index, ordinal }, row))
+                .filter(|(at, _)| *at >= from)
+                .map(Ok)
+                .collect(),
+            Err(error) => vec![Err(error)],
+        }))
+    }
+
     pub(crate) fn cluster_row(&self, number: u32) -> Result<ClusterRow, StateError> {
         let found = self.rows.cluster_rows.get(number)?;
         found.map_or_else(|| Err(damaged("cluster")), |found| unrow(found.value()))
@@ -243,9 +271,10 @@ impl View {
         };
         let dictionary = bodies.dictionary;
         let dictionary = dictionary.map(|n| self.state.readers().get(n, || load(n))).transpose()?;
-        let context = &mut self.unpacker.borrow_mut();
-        let mut unpacker = Unpacker { context, dictionary: dictionary.as_deref() };
-        bodies.body(version.body - key.value().1, &mut unpacker)
+        UNPACKER.with_borrow_mut(|context| {
+            let mut unpacker = Unpacker { context, dictionary: dictionary.as_deref() };
+            bodies.body(version.body - key.value().1, &mut unpacker)
+        })
     }
 
     pub(crate) fn labels(body: &str) -> BTreeMap<String, String> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::fields;
 use crate::StateError;
+use crate::pick::Mask;
 
 /// Longest selector: each object is held against all of it.
 pub const SELECTOR_BYTES_MAX: usize = 4_096;
@@ -114,29 +116,117 @@ fn bad(text: &str) -> StateError {
     )
 }
 
-/// A field selector over `metadata.name` and `metadata.namespace`; all requirements must hold.
+/// A field selector; all requirements must hold.
+///
+/// Read from a text alone it knows `metadata.name` and `metadata.namespace`; which other fields
+/// there are depends on the type ([`FieldSelector::of_type`]).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldSelector(Vec<FieldRequirement>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FieldRequirement {
-    namespace: bool,
+    field: Field,
     equal: bool,
     value: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Field {
+    Namespace,
+    Name,
+    /// In the object itself: where, and what counts if there is nothing.
+    Inside(Vec<Vec<String>>, &'static str),
+}
+
 impl FieldSelector {
+    /// Reads a selector for objects of a type: with the fields that Kubernetes offers for it, and
+    /// with `more`, which a CustomResourceDefinition names (JSON paths such as `.spec.color`).
+    ///
+    /// # Errors
+    /// [`StateError::Invalid`] names the field that can't be selected by.
+    pub fn of_type(
+        text: &str,
+        group: &str,
+        resource: &str,
+        more: &[String],
+    ) -> Result<Self, StateError> {
+        let inside = |field: &str| {
+            if let Some(places) = fields::places(group, resource, field) {
+                let owned = |place: &&[&str]| place.iter().map(|&name| name.to_owned()).collect();
+                return Some(places.iter().map(owned).collect());
+            }
+            let path = more.iter().find(|path| path.trim_start_matches('.') == field)?;
+            let names = path.trim_start_matches('.').split('.');
+            Some(vec![names.map(str::to_owned).collect()])
+        };
+        let mut known = vec!["metadata.name", "metadata.namespace"];
+        known.extend(fields::known(group, resource));
+        known.extend(more.iter().map(|path| path.trim_start_matches('.')));
+        Self::read(text, &inside, &known)
+    }
+
+    fn read(text: &str, inside: &Inside<'_>, known: &[&str]) -> Result<Self, StateError> {
+        bounded(text)?;
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| parse_field(part, inside, known)).collect::<Result<_, _>>().map(Self)
+    }
+
     /// Whether it selects everything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether an object of this namespace and name fulfils it.
+    /// Whether an object of this namespace and name fulfils what it says about them.
     pub fn matches(&self, namespace: &str, name: &str) -> bool {
         self.0.iter().all(|requirement| {
-            let value = if requirement.namespace { namespace } else { name };
+            let value = match requirement.field {
+                Field::Namespace => namespace,
+                Field::Name => name,
+                Field::Inside(..) => return true,
+            };
             (value == requirement.value) == requirement.equal
         })
+    }
+
+    /// Whether it asks for something that only the object itself says.
+    pub fn looks_inside(&self) -> bool {
+        self.0.iter().any(|requirement| matches!(requirement.field, Field::Inside(..)))
+    }
+
+    /// Whether an object's JSON fulfils what it says about other fields than namespace and name.
+    pub fn matches_inside(&self, body: &str) -> bool {
+        let mut mask = Mask::default();
+        for requirement in &self.0 {
+            if let Field::Inside(places, _) = &requirement.field {
+                for place in places {
+                    mask.add(&place.iter().map(String::as_str).collect::<Vec<_>>());
+                }
+            }
+        }
+        let object = mask.read(body);
+        self.0.iter().all(|requirement| {
+            let Field::Inside(places, absent) = &requirement.field else { return true };
+            let found = places.iter().find_map(|place| scalar(&object, place));
+            let value = found.as_deref().unwrap_or(absent);
+            (value == requirement.value) == requirement.equal
+        })
+    }
+}
+
+/// Where a field of this name stands in an object, if it can be selected by.
+type Inside<'a> = dyn Fn(&str) -> Option<Vec<Vec<String>>> + 'a;
+
+/// The text of a scalar that is not empty.
+fn scalar(object: &serde_json::Value, place: &[String]) -> Option<String> {
+    let mut at = object;
+    for name in place {
+        at = at.get(name)?;
+    }
+    match at {
+        serde_json::Value::String(text) => (!text.is_empty()).then(|| text.clone()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        serde_json::Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
     }
 }
 
@@ -144,29 +234,35 @@ impl FromStr for FieldSelector {
     type Err = StateError;
 
     fn from_str(text: &str) -> Result<Self, StateError> {
-        bounded(text)?;
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(parse_field).collect::<Result<_, _>>().map(Self)
+        Self::read(text, &|_| None, &["metadata.name", "metadata.namespace"])
     }
 }
 
-fn parse_field(text: &str) -> Result<FieldRequirement, StateError> {
-    let hint = "metadata.name and metadata.namespace can be selected by, with = and !=";
+fn parse_field(
+    text: &str,
+    inside: &Inside<'_>,
+    known: &[&str],
+) -> Result<FieldRequirement, StateError> {
+    let hint = || format!("{} can be selected by, with = and !=", known.join(", "));
     let (key, value, equal) = if let Some((key, value)) = text.split_once("!=") {
         (key, value, false)
     } else if let Some((key, value)) = text.split_once('=') {
         (key, value.strip_prefix('=').unwrap_or(value), true)
     } else {
-        return Err(StateError::invalid(format!("{text:?} is no field requirement"), hint));
+        return Err(StateError::invalid(format!("{text:?} is no field requirement"), hint()));
     };
-    let namespace = match key.trim() {
-        "metadata.name" => false,
-        "metadata.namespace" => true,
-        other => {
-            return Err(StateError::invalid(format!("field {other:?} is not supported"), hint));
-        }
+    let field = match key.trim() {
+        "metadata.name" => Field::Name,
+        "metadata.namespace" => Field::Namespace,
+        other => match inside(other) {
+            Some(places) => Field::Inside(places, fields::absent(other)),
+            None => {
+                let message = format!("field {other:?} is not supported");
+                return Err(StateError::invalid(message, hint()));
+            }
+        },
     };
-    Ok(FieldRequirement { namespace, equal, value: value.trim().to_owned() })
+    Ok(FieldRequirement { field, equal, value: value.trim().to_owned() })
 }
 
 #[cfg(test)]
@@ -211,7 +307,25 @@ mod tests {
         assert!(fields.matches("c", "a"));
         assert!(!fields.matches("b", "a"));
         assert!(!fields.matches("c", "x"));
+        assert!(!fields.looks_inside());
         "status.phase=Running".parse::<FieldSelector>().unwrap_err();
         "metadata.name".parse::<FieldSelector>().unwrap_err();
+    }
+
+    #[test]
+    fn fields_that_a_type_offers() {
+        let of = |text| FieldSelector::of_type(text, "", "pods", &[]);
+        let body = r#"{"spec":{"nodeName":"n1"},"status":{"phase":"Running"}}"#;
+        assert!(of("spec.nodeName=n1,status.phase!=Failed").unwrap().matches_inside(body));
+        assert!(!of("spec.nodeName=n2").unwrap().matches_inside(body));
+        assert!(of("spec.hostNetwork=false,status.podIP=").unwrap().matches_inside(body));
+        assert!(of("status.phase=Running").unwrap().looks_inside());
+        of("status.phse!=Running").unwrap_err();
+        let more = [".spec.color".to_owned()];
+        let custom = FieldSelector::of_type("spec.color=red", "x.io", "widgets", &more).unwrap();
+        assert!(custom.matches_inside(r#"{"spec":{"color":"red"}}"#));
+        assert!(!custom.matches_inside("{}"));
+        let event = FieldSelector::of_type("involvedObject.name=a", "events.k8s.io", "events", &[]);
+        assert!(event.unwrap().matches_inside(r#"{"regarding":{"name":"a"}}"#));
     }
 }

@@ -3,6 +3,7 @@
 //! The real importer is not here; this one only makes what the fold needs.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod server;
 pub mod world;
 
 use std::io::{BufRead, BufReader};

@@ -27,7 +27,7 @@ use crate::limits::{
     BATCH_CHUNKS_MAX, BATCH_LINE_BYTES_MAX, BATCH_LINES_MAX, BATCH_SLOW_SENDER_MAX,
 };
 use crate::params::Params;
-use crate::routes::pipe::{PipeWriter, pipe};
+use crate::pipe::{PipeWriter, pipe};
 use crate::views::state_error;
 
 /// What is taken and given.

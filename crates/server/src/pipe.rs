@@ -11,14 +11,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::limits::{EXPORT_CHUNK_BYTES, EXPORT_CHUNKS_MAX, EXPORT_SLOW_READER_MAX};
 
 /// The end that is written to, from a blocking thread.
-pub(super) struct PipeWriter {
+pub(crate) struct PipeWriter {
     runtime: Handle,
     chunk: Vec<u8>,
     sender: mpsc::Sender<io::Result<Bytes>>,
 }
 
 /// A pipe: what is written comes out of the stream in chunks.
-pub(super) fn pipe(runtime: Handle) -> (PipeWriter, ReceiverStream<io::Result<Bytes>>) {
+pub(crate) fn pipe(runtime: Handle) -> (PipeWriter, ReceiverStream<io::Result<Bytes>>) {
     let (sender, receiver) = mpsc::channel(EXPORT_CHUNKS_MAX);
     let chunk = Vec::with_capacity(EXPORT_CHUNK_BYTES);
     (PipeWriter { runtime, chunk, sender }, ReceiverStream::new(receiver))
@@ -26,7 +26,7 @@ pub(super) fn pipe(runtime: Handle) -> (PipeWriter, ReceiverStream<io::Result<By
 
 impl PipeWriter {
     /// Ends the stream: as a whole, or broken, so that no reader takes a part for the whole.
-    pub(super) fn finish(mut self, result: io::Result<()>) {
+    pub(crate) fn finish(mut self, result: io::Result<()>) {
         if let Err(error) = result.and_then(|()| self.flush()) {
             // If nobody reads any more, nobody needs to know.
             let _ = self.send(Err(error));

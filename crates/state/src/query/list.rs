@@ -72,7 +72,7 @@ impl View {
 
     /// Lives of a type whose names fulfil the filter, by namespace, name and uid; among them all
     /// that exist at the bound.
-    fn possible(
+    pub(super) fn possible(
         &self,
         chosen: &Chosen,
         filter: &Filter,

@@ -74,6 +74,13 @@ pub struct ListPlace {
     pub name: String,
 }
 
+impl ListPlace {
+    /// What sorts it.
+    fn order(&self) -> Vec<u8> {
+        [&self.namespace, "/", &self.name].concat().into_bytes()
+    }
+}
+
 /// An object at the point.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -106,6 +113,9 @@ pub struct Snapshot {
     filter: Filter,
     gaps: Vec<GapSeen>,
     resource_version: String,
+    /// The names that may exist, in order, where that follows from the point. Else all names are
+    /// looked at, whenever they existed.
+    possible: Option<Vec<Slot>>,
 }
 
 impl State {
@@ -123,7 +133,8 @@ impl State {
             view.gaps(cluster, std::slice::from_ref(&chosen), &Window::of(&bound), &bound)?;
         let resource_version = view.version_at(cluster, &chosen, &bound)?;
         let filter = query.filter();
-        Ok(Snapshot { view, chosen, cluster, bound, filter, gaps, resource_version })
+        let possible = view.possible_slots(&chosen, &filter, &bound)?;
+        Ok(Snapshot { view, chosen, cluster, bound, filter, gaps, resource_version, possible })
     }
 }
 
@@ -176,6 +187,11 @@ impl Snapshot {
     /// # Errors
     /// [`StateError::Engine`] or [`StateError::Damaged`].
     pub fn slots(&self, after: Option<&ListPlace>, limit: usize) -> Result<Vec<Slot>, StateError> {
+        if let Some(possible) = &self.possible {
+            let behind = |slot: &Slot| after.is_none_or(|after| slot.place.order() > after.order());
+            let start = possible.partition_point(|slot| !behind(slot));
+            return Ok(possible[start..].iter().take(limit).cloned().collect());
+        }
         let mut found = Vec::new();
         let Some(number) = self.chosen.number else { return Ok(found) };
         for namespace in self.namespaces(number, after)? {
@@ -295,6 +311,37 @@ impl Snapshot {
 }
 
 impl View {
+    /// The names of a type that may exist at the bound, in the order of a list; `None` where what may
+    /// exist does not follow from the bound, or is one name anyway.
+    fn possible_slots(
+        &self,
+        chosen: &Chosen,
+        filter: &Filter,
+        bound: &Bound,
+    ) -> Result<Option<Vec<Slot>>, StateError> {
+        if filter.name.is_some() || bound.existed.is_none() {
+            return Ok(None);
+        }
+        let mut slots: Vec<Slot> = Vec::new();
+        for (object, life) in self.possible(chosen, filter, bound)? {
+            match slots.last_mut() {
+                Some(Slot { others, place, .. })
+                    if place.name == life.name && place.namespace == life.namespace =>
+                {
+                    others.push(object);
+                }
+                _ => {
+                    let place = ListPlace { namespace: life.namespace, name: life.name };
+                    slots.push(Slot { object, others: Vec::new(), place });
+                }
+            }
+        }
+        // Lives come by namespace and name, which is another order where a namespace has a sign
+        // below "/".
+        slots.sort_by_cached_key(|slot| slot.place.order());
+        Ok(Some(slots))
+    }
+
     /// The type with exactly this group and plural name.
     pub(crate) fn exact_type(
         &self,

@@ -16,12 +16,15 @@ use crate::limits::{
     BATCHES_AT_ONCE_MAX, EXPORTS_AT_ONCE_MAX, KUBE_LISTS_AT_ONCE_MAX, WATCHERS_MAX,
 };
 use crate::metrics::Metrics;
+use crate::recent::Recent;
 use crate::views::Views;
 
 /// Shared by all requests.
 pub(crate) struct Context {
     pub(crate) ledger: Ledger,
     pub(crate) views: Views,
+    /// The newest changes, for subscriptions.
+    pub(crate) recent: Recent,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cosigning: Option<Arc<Cosigning>>,
     pub(crate) tokens: Tokens,

@@ -28,6 +28,7 @@ mod metrics;
 mod params;
 mod pipe;
 mod points;
+mod recent;
 mod routes;
 mod server;
 mod serving;

@@ -69,7 +69,18 @@ pub const WATCH_BATCH_CHANGES: usize = 64;
 pub const WATCH_SLOW_READER_MAX: Duration = Duration::from_secs(30);
 
 /// Subscribers at once.
-pub const WATCHERS_MAX: usize = 256;
+pub const WATCHERS_MAX: usize = 2_048;
+
+/// Newest changes that are kept in memory for all subscriptions, and their bytes.
+pub const RECENT_CHANGES_MAX: usize = 16_384;
+/// See [`RECENT_CHANGES_MAX`].
+pub const RECENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Changes that are read at once for all subscriptions.
+pub const RECENT_BATCH_CHANGES: usize = 1_024;
+
+/// Subscriptions are told of new changes at most once in this time.
+pub const RECENT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A comment is sent to a quiet subscription this often, so that dead connections are noticed.
 pub const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);

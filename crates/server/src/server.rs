@@ -26,6 +26,7 @@ use crate::error::{ApiError, ErrorKind};
 use crate::kube;
 use crate::limits::{BODIES_IN_FLIGHT_BYTES_MAX, DRAIN_MAX};
 use crate::metrics::Metrics;
+use crate::recent::Recent;
 use crate::routes;
 use crate::serving::{self, Caller, Observer, ServeError};
 use crate::tls::{EitherListener, TlsIdentity};
@@ -139,9 +140,10 @@ impl Server {
             appender
         });
         let [exports, watchers, batches, lists] = semaphores();
-        let context = Context {
+        let context = Arc::new(Context {
             ledger,
             views,
+            recent: Recent::new(),
             clock,
             cosigning,
             tokens,
@@ -155,8 +157,13 @@ impl Server {
             batches,
             lists,
             stop: stopped.clone(),
-        };
-        (Arc::new(context), tasks)
+        });
+        let (following, stop) = (Arc::clone(&context), stopped.clone());
+        tasks.push(tokio::spawn(async move {
+            let Context { recent, views, watchers, .. } = &*following;
+            recent.run(views, watchers, stop).await;
+        }));
+        (context, tasks)
     }
 }
 

@@ -106,6 +106,7 @@ pub(super) async fn watch(
         with_objects: params.objects,
         next: begin.cursor,
         since: begin.time,
+        matcher: None,
     };
     Ok(Sse::new(feed.start(permit).await?))
 }

@@ -14,10 +14,10 @@ use crate::{State, StateError};
 const SCAN_MAX: usize = 50_000;
 
 /// A filter, resolved.
-struct Wanted<'f> {
-    clusters: Vec<u32>,
+pub(super) struct Wanted<'f> {
+    pub(super) clusters: Vec<u32>,
     /// The types by number, if the filter names one.
-    types: Option<Vec<u32>>,
+    pub(super) types: Option<Vec<u32>>,
     filter: &'f Filter,
 }
 
@@ -53,7 +53,7 @@ impl State {
 }
 
 impl View {
-    fn wanted<'f>(&self, filter: &'f Filter) -> Result<Wanted<'f>, StateError> {
+    pub(super) fn wanted<'f>(&self, filter: &'f Filter) -> Result<Wanted<'f>, StateError> {
         let clusters = self.some_clusters(filter.cluster.as_deref())?;
         let Some(resource) = filter.resource.as_deref() else {
             return Ok(Wanted { clusters, types: None, filter });

@@ -17,6 +17,7 @@ mod ip_types;
 pub(crate) mod lease;
 mod list;
 mod lookup;
+mod matcher;
 mod names;
 mod place;
 mod reached;
@@ -35,6 +36,7 @@ pub use ip_types::{
     PlaceKind, Port, Selection, Verdict, Via,
 };
 pub use lookup::Lookup;
+pub use matcher::Matcher;
 pub use selector::{FieldSelector, LabelSelector};
 pub use snapshot::{ListPlace, Seen, Slot, Snapshot, SnapshotQuery};
 pub use types::{

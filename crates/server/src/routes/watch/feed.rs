@@ -2,7 +2,7 @@
 
 use axum::response::sse::Event;
 use futures::{FutureExt, Stream, StreamExt, stream};
-use stele_state::query::{Change, ChangeBody, Changes, Cursor, Filter};
+use stele_state::query::{Change, ChangeBody, Changes, Cursor, Filter, Matcher};
 use stele_state::{State, Time};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -25,6 +25,8 @@ pub(super) struct Feed {
     pub(super) with_objects: bool,
     pub(super) next: Cursor,
     pub(super) since: Option<Time>,
+    /// The filter as it is put to what was read for all, and for which names it is good.
+    pub(super) matcher: Option<(u64, Matcher)>,
 }
 
 /// Why a subscription ends.
@@ -72,7 +74,7 @@ impl Feed {
 
     async fn run(&mut self, first: Changes, sender: &Sender) -> End {
         let mut stop = self.app.stop.clone();
-        let mut folded = self.app.views.subscribe();
+        let mut recent = self.app.recent.subscribe();
         let mut batch = Some(first);
         loop {
             let changes = match batch.take() {
@@ -92,17 +94,29 @@ impl Feed {
             if *stop.borrow() {
                 return End::Stopped;
             }
-            if complete && let Err(end) = self.wait(&mut folded, &mut stop, sender).await {
+            if complete && let Err(end) = self.wait(&mut recent, &mut stop, sender).await {
                 return end;
             }
         }
     }
 
     /// Reads the next batch of changes.
-    async fn read(&self) -> Result<Changes, ApiError> {
-        let (next, filter, with_objects) = (self.next, self.filter.clone(), self.with_objects);
+    async fn read(&mut self) -> Result<Changes, ApiError> {
+        let (next, with_objects) = (self.next, self.with_objects);
+        let limit = if with_objects { WATCH_BATCH_OBJECTS } else { WATCH_BATCH_CHANGES };
+        let names = self.app.recent.names();
+        if self.matcher.as_ref().is_none_or(|(of, _)| *of != names) {
+            let filter = self.filter.clone();
+            let matcher = self.app.views.ask(move |state| state.matcher(&filter)).await?;
+            self.matcher = Some((names, matcher));
+        }
+        if let Some((_, matcher)) = &self.matcher
+            && let Some(found) = self.app.recent.read(next, matcher, limit, with_objects)
+        {
+            return Ok(found);
+        }
+        let filter = self.filter.clone();
         let question = move |state: &State| {
-            let limit = if with_objects { WATCH_BATCH_OBJECTS } else { WATCH_BATCH_CHANGES };
             let mut found = state.changes(next, &filter, limit)?;
             // What is not sent must not wait in memory for a slow reader.
             for change in found.changes.iter_mut().filter(|_| !with_objects) {
@@ -128,17 +142,17 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits until more was folded, and tells a quiet reader how far it is.
+    /// Waits until there is more, and tells a quiet reader how far it is.
     async fn wait(
         &self,
-        folded: &mut watch::Receiver<u64>,
+        recent: &mut watch::Receiver<u64>,
         stop: &mut watch::Receiver<bool>,
         sender: &Sender,
     ) -> Result<(), End> {
         loop {
             let next = self.next.index;
             tokio::select! {
-                more = larger(folded, next) => {
+                more = larger(recent, next) => {
                     return if more { Ok(()) } else { Err(End::Stopped) };
                 }
                 () = stopped(stop) => return Err(End::Stopped),

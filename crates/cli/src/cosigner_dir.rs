@@ -9,16 +9,18 @@
 //! Invariant: key and states are made together and used together. Who has lost the states would cosign
 //! any tree; who has lost the key is somebody else.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use stele_ledger::{Cosigner, CosignerKey};
-use stele_merkle::VerifierKey;
+use stele_ledger::{Cosigner, CosignerKey, evidence};
+use stele_merkle::{LogVerifier, VerifierKey};
 use stele_store::{DiskStore, random_bytes};
 
 use crate::data_dir::{cannot, private_dir};
 use crate::error::CliError;
+use crate::files;
 use crate::keys::LogKeys;
 use crate::log_view::store_error;
 use crate::policies;
@@ -32,27 +34,76 @@ pub(crate) struct LogsArgs {
     /// Cosign for the logs that this file lists (C2SP tlog-policy); its witnesses do not matter
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Evidence file (`stele export`) of a log whose keys were replaced: its history leads from the keys
+    /// that are given to those that sign now, which take their place; may be repeated
+    #[arg(long = "key-history", value_name = "FILE")]
+    histories: Vec<PathBuf>,
+}
+
+/// The logs to cosign for.
+pub(crate) struct CosignedLogs {
+    /// The keys that sign now.
+    pub(crate) keys: Vec<VerifierKey>,
+    /// Keys that were given, and were replaced.
+    pub(crate) replaced: Vec<VerifierKey>,
 }
 
 impl LogsArgs {
     /// The keys of the logs.
     ///
     /// # Errors
-    /// When a file can't be read, or there is no log.
-    pub(crate) fn keys(&self) -> Result<Vec<VerifierKey>, CliError> {
-        let mut logs = Vec::new();
+    /// When a file can't be read, there is no log, or a history of keys does not hold.
+    pub(crate) fn read(&self) -> Result<CosignedLogs, CliError> {
+        let mut keys = Vec::new();
         for log in &self.logs {
-            logs.extend(LogKeys::from_argument(log)?.into_keys());
+            keys.extend(LogKeys::from_argument(log)?.into_keys());
         }
         if let Some(path) = &self.policy {
             let policy = policies::read(path)?;
-            logs.extend(policy.logs().iter().map(|log| log.key.clone()));
+            keys.extend(policy.logs().iter().map(|log| log.key.clone()));
         }
-        if logs.is_empty() {
+        if keys.is_empty() {
             return Err(CliError::usage("no log is known to cosign for")
                 .hint("name one with --log FILE, or in a `log` line of the policy"));
         }
+        let mut logs = CosignedLogs { keys, replaced: Vec::new() };
+        self.histories.iter().try_for_each(|path| logs.follow(path))?;
         Ok(logs)
+    }
+}
+
+impl CosignedLogs {
+    /// Puts the keys that sign now in the place of those of the log that the history is of.
+    fn follow(&mut self, path: &Path) -> Result<(), CliError> {
+        let history = files::key_history(path)?;
+        let mut why = None;
+        let origins: BTreeSet<String> = self.keys.iter().map(|k| k.name().to_owned()).collect();
+        for origin in origins {
+            let given = self.keys.iter().filter(|key| key.name() == origin).cloned();
+            match evidence::follow(&history, &LogVerifier::new(given)) {
+                Ok(following) => {
+                    let current = following.current_keys();
+                    let stays = |key: &VerifierKey| key.name() != origin || current.contains(key);
+                    self.replaced.extend(self.keys.extract_if(.., |key| !stays(key)));
+                    let new = current.iter().filter(|key| !self.keys.contains(key)).cloned();
+                    let new: Vec<_> = new.collect();
+                    if new.is_empty() {
+                        let shown = path.display();
+                        let what = format!("{shown} leads to no other keys of {origin}");
+                        return Err(CliError::usage(what).hint(
+                            "export a record that came after the keys were replaced: \
+                             stele export --from INDEX --to INDEX --out FILE",
+                        ));
+                    }
+                    self.keys.extend(new);
+                    return Ok(());
+                }
+                Err(error) => why = Some(error),
+            }
+        }
+        let why = why.map_or_else(String::new, |error| format!(": {error}"));
+        let shown = path.display();
+        Err(CliError::tampered(format!("{shown} is no history of the keys of a log given{why}")))
     }
 }
 

@@ -2,10 +2,11 @@
 //! existing one.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use stele_ledger::evidence;
 use stele_merkle::note::NOTE_BYTES_MAX;
 use stele_merkle::{Checkpoint, LogVerifier};
 
@@ -87,4 +88,17 @@ pub(crate) fn opened(path: &Path, note: &str, log: &LogVerifier) -> Result<Check
     log.open(note.as_bytes()).map_err(|e| {
         CliError::tampered(format!("the checkpoint in {} does not verify: {e}", path.display()))
     })
+}
+
+/// The first line of an evidence file, which has the history of the log's keys.
+///
+/// # Errors
+/// When it can't be read.
+pub(crate) fn key_history(path: &Path) -> Result<Vec<u8>, CliError> {
+    let cannot = |e| CliError::failed(format!("cannot read {}: {e}", path.display()));
+    let file = File::open(path).map_err(cannot)?;
+    let mut line = Vec::new();
+    let mut file = BufReader::new(file).take(evidence::LINE_BYTES_MAX);
+    file.read_until(b'\n', &mut line).map_err(cannot)?;
+    Ok(line)
 }

@@ -100,6 +100,7 @@ impl std::fmt::Debug for LeafMirror {
 
 impl LeafMirror {
     /// Opens a mirror with this key for the logs of these keys; the name of a log's key is its origin.
+    /// Keys that a log has `replaced` are believed in what is stored, and in nothing new.
     ///
     /// # Errors
     /// [`LeafMirrorError::Read`] if what is stored is not whole.
@@ -108,8 +109,9 @@ impl LeafMirror {
         clock: Arc<dyn Clock>,
         key: CosignerKey,
         logs: impl IntoIterator<Item = VerifierKey>,
+        replaced: impl IntoIterator<Item = VerifierKey>,
     ) -> Result<Self, LeafMirrorError> {
-        let pending = Witness::pending(Arc::clone(&store), Arc::clone(&clock), logs);
+        let pending = Witness::pending(Arc::clone(&store), Arc::clone(&clock), logs, replaced);
         let mut logs = BTreeMap::new();
         for origin in pending.origins() {
             let entries = Entries::open(Arc::clone(&store), directory(origin))?;

@@ -102,6 +102,7 @@ pub struct Witness {
     directory: &'static str,
     /// None where checkpoints are kept and not cosigned.
     key: Option<CosignerKey>,
+    /// One of these has signed what is stored.
     keys: Vec<VerifierKey>,
     /// Trusted keys by origin.
     logs: BTreeMap<String, Vec<VerifierKey>>,
@@ -129,15 +130,18 @@ impl Witness {
         Self { store, clock, directory: DIRECTORY, key: Some(key), keys, logs, stopped }
     }
 
-    /// Who decides in the same way, and cosigns nothing: the pending checkpoints of a mirror.
+    /// Who decides in the same way, and cosigns nothing: the pending checkpoints of a mirror. Keys that
+    /// were replaced are believed in what is stored, and in nothing new.
     pub(crate) fn pending(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         logs: impl IntoIterator<Item = VerifierKey>,
+        replaced: impl IntoIterator<Item = VerifierKey>,
     ) -> Self {
         let logs = by_origin(logs);
+        let keys = logs.values().flatten().cloned().chain(replaced).collect();
         let stopped = OnceLock::new();
-        Self { store, clock, directory: PENDING, key: None, keys: Vec::new(), logs, stopped }
+        Self { store, clock, directory: PENDING, key: None, keys, logs, stopped }
     }
 
     /// The public keys: Ed25519, then ML-DSA-44.
@@ -309,11 +313,7 @@ impl Witness {
     ) -> Result<LastCosigned, WitnessError> {
         let corrupt = |what: String| WitnessError::Corrupt { object: name.to_string(), what };
         let note = Note::parse(bytes).map_err(|e| corrupt(e.to_string()))?;
-        let keys = match &self.key {
-            Some(_) => &self.keys,
-            None => self.logs.get(origin).unwrap_or(&self.keys),
-        };
-        let verified = note.verify(keys).map_err(|e| corrupt(e.to_string()))?;
+        let verified = note.verify(&self.keys).map_err(|e| corrupt(e.to_string()))?;
         let checkpoint = Checkpoint::parse(note.text()).map_err(|e| corrupt(e.to_string()))?;
         if checkpoint.origin != origin {
             return Err(corrupt(format!("it is a checkpoint of {:?}", checkpoint.origin)));

@@ -165,5 +165,8 @@ pub const WITNESS_REQUESTS_AT_ONCE_MAX: usize = 32;
 /// Uploads that a mirror of leaves reads at once; each may hold a package of entries.
 pub const UPLOADS_AT_ONCE_MAX: usize = 8;
 
+/// How long an upload may take: what has come until then is taken in, and the sender goes on.
+pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(300);
+
 /// Bytes of a compressed upload that are unpacked at once: they may become a thousand times as many.
 pub const UPLOAD_SLICE_BYTES: usize = 4 * 1024;

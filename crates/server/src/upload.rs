@@ -12,11 +12,11 @@ use flate2::write::GzDecoder;
 use futures::StreamExt;
 use stele_merkle::mirror::{Package, PackageRange, UploadHead};
 use stele_merkle::witness::MessageError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::body::drain_stream;
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::{BODY_WAIT_MAX, UPLOAD_SLICE_BYTES};
+use crate::limits::{BODY_WAIT_MAX, UPLOAD_SLICE_BYTES, UPLOAD_TIME_MAX};
 
 /// See the module.
 pub(crate) struct Upload {
@@ -26,6 +26,8 @@ pub(crate) struct Upload {
     unpacked: Unpacked,
     /// Where the next part begins in what was unpacked.
     begin: usize,
+    /// When it is over at the latest.
+    until: Instant,
 }
 
 enum Unpacked {
@@ -61,7 +63,8 @@ impl Upload {
                 return Err(ApiError::new(ErrorKind::UnsupportedType, what));
             }
         };
-        Ok(Self { stream: body.into_data_stream(), chunk: Bytes::new(), unpacked, begin: 0 })
+        let (stream, until) = (body.into_data_stream(), Instant::now() + UPLOAD_TIME_MAX);
+        Ok(Self { stream, chunk: Bytes::new(), unpacked, begin: 0, until })
     }
 
     /// The begin of the upload; none if the body ends within it.
@@ -109,7 +112,8 @@ impl Upload {
     /// Unpacks what comes next; false if nothing does: the body has ended, or broken off.
     async fn more(&mut self) -> bool {
         while self.chunk.is_empty() {
-            match timeout(BODY_WAIT_MAX, self.stream.next()).await {
+            let until = self.until.min(Instant::now() + BODY_WAIT_MAX);
+            match timeout_at(until, self.stream.next()).await {
                 Ok(Some(Ok(chunk))) => self.chunk = chunk,
                 Ok(None | Some(Err(_))) | Err(_) => return false,
             }

@@ -55,7 +55,7 @@ pub(crate) struct LeafMirrorArgs {
 pub(crate) async fn run(app: &App, args: &LeafMirrorArgs) -> Outcome {
     logging::start();
     let mut signals = Signals::new()?;
-    let logs = args.logs.keys()?;
+    let logs = args.logs.read()?;
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().map_err(CliError::failed)?;
     app.ui.line(&format!("stele {}", env!("CARGO_PKG_VERSION")))?;
@@ -69,7 +69,7 @@ pub(crate) async fn run(app: &App, args: &LeafMirrorArgs) -> Outcome {
     app.ui.line(&format!("data     {}", args.data.display()))?;
     app.ui.line(&format!("mirror   {}, {age}", key.name()))?;
     let clock = Arc::clone(&app.clock);
-    let mirror = LeafMirror::open(store, Arc::clone(&clock), key, logs);
+    let mirror = LeafMirror::open(store, Arc::clone(&clock), key, logs.keys, logs.replaced);
     let mirror = Arc::new(mirror.map_err(|e| CliError::tampered(e.to_string()))?);
     for origin in mirror.origins() {
         app.ui.line(&format!("log      {origin}"))?;

@@ -60,7 +60,7 @@ pub(crate) struct WitnessArgs {
 pub(crate) async fn run(app: &App, args: &WitnessArgs) -> Outcome {
     logging::start();
     let mut signals = Signals::new()?;
-    let logs = args.logs.keys()?;
+    let logs = args.logs.read()?;
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().map_err(CliError::failed)?;
     app.ui.line(&format!("stele {}", env!("CARGO_PKG_VERSION")))?;
@@ -72,7 +72,7 @@ pub(crate) async fn run(app: &App, args: &WitnessArgs) -> Outcome {
     let age = if created { "new" } else { "opened" };
     app.ui.line(&format!("data     {}", args.data.display()))?;
     app.ui.line(&format!("witness  {}, {age}", key.name()))?;
-    let witness = Arc::new(Witness::new(store, Arc::clone(&app.clock), key, logs));
+    let witness = Arc::new(Witness::new(store, Arc::clone(&app.clock), key, logs.keys));
     for origin in witness.origins() {
         app.ui.line(&format!("log      {origin}"))?;
     }

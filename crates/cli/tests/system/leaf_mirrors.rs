@@ -27,7 +27,7 @@ fn a_log_is_pushed_in_pieces_and_its_copy_is_the_same() {
     let home = Home::new();
     let up = home.up(&["--no-record"]);
     let keys_file = home.data().join("keys/log.pub");
-    let start = || Witness::start(&home, "leaf-mirror", "m", &[keys_file.to_str().unwrap()]);
+    let start = || Witness::start(&home, "leaf-mirror", "m", &[keys_file.to_str().unwrap()], &[]);
     let mut mirror = start();
     let (mirror_key, out) = (home.path("m/keys/mirror.pub"), home.path("cosigned"));
     let push = |to: &str| {
@@ -98,6 +98,7 @@ fn other_peoples_code_pushes_to_it_and_reads_the_copy() {
         "leaf-mirror",
         "m",
         &[keys_file.to_str().unwrap(), tessera_key.trim()],
+        &[],
     );
     let mirror_keys = mirror.keys.join(",");
     let more = ["-to", &mirror.url, "-mirror-keys", &mirror_keys];

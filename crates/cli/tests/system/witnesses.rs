@@ -33,17 +33,24 @@ impl Drop for Witness {
 impl Witness {
     /// `stele witness` for logs with these keys.
     fn ours(home: &Home, name: &str, logs: &[&str]) -> Self {
-        Self::start(home, "witness", name, logs)
+        Self::start(home, "witness", name, logs, &[])
     }
 
     /// `stele` with a command that cosigns for logs with these keys.
-    pub(crate) fn start(home: &Home, cosigner: &str, name: &str, logs: &[&str]) -> Self {
+    pub(crate) fn start(
+        home: &Home,
+        cosigner: &str,
+        name: &str,
+        logs: &[&str],
+        more: &[&str],
+    ) -> Self {
         let mut command = home.command();
         command.args([cosigner, "--listen", "127.0.0.1:0", "--data"]).arg(home.path(name));
         command.args(["--name", &format!("{name}.example")]);
         for log in logs {
             command.args(["--log", log]);
         }
+        command.args(more);
         let log = std::fs::File::create(home.path(&format!("{name}.log"))).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut keys = Vec::new();
@@ -84,6 +91,7 @@ impl Witness {
 }
 
 /// Waits until it is so.
+#[track_caller]
 fn until(is_so: impl Fn() -> bool) {
     for _ in 0..600 {
         if is_so() {
@@ -340,4 +348,65 @@ fn a_witness_keeps_its_name_its_key_and_its_states_together() {
     let lost = start(&["--log", &log[0]]);
     assert_eq!(lost.status.code(), Some(1));
     assert!(lost.stderr.contains("its states are missing"), "{}", lost.stderr);
+}
+
+#[test]
+fn a_witness_follows_a_log_to_its_new_keys_on_proof() {
+    let home = Home::new();
+    let old = new_log(&home);
+    let old_file = home.path("old.pub");
+    std::fs::write(&old_file, old.join("\n")).unwrap();
+    let old_file = old_file.to_str().unwrap();
+    let witness = Witness::ours(&home, "w", &[old_file]);
+    let keys = witness.keys.clone();
+    let policy = |witness: &Witness, log: &str| {
+        let (lines, names) = witness.lines("w");
+        format!("log {log}\n{lines}group all all {names}\nquorum all\n")
+    };
+    let up = up_with(&home, &policy(&witness, &old[0]));
+    append(&home, 3);
+    wait_until_cosigned(&home);
+    up.stop();
+    home.run(&["log", "rotate-key", "--data", home.data().to_str().unwrap()]).ok();
+    let new = std::fs::read_to_string(home.data().join("keys/log.pub")).unwrap();
+    let new: Vec<&str> = new.lines().collect();
+
+    let up = up_with(&home, &policy(&witness, new[0]));
+    append(&home, 3);
+    // The hand-over is signed by both; what comes after it is not.
+    until(|| info(&home)["witnessing"]["witnesses"][0]["fault"].is_string());
+    let case = home.path("case.jsonl");
+    let case = case.to_str().unwrap();
+    let cosigned = info(&home)["witnessing"]["cosignedSize"].as_u64().unwrap();
+    let export = |from: u64, out: &str| {
+        let (from, to) = (from.to_string(), (from + 1).to_string());
+        home.run(&["export", "--from", &from, "--to", &to, "--out", out]).ok();
+    };
+    // Under the checkpoint that was cosigned nothing had been replaced yet.
+    let early = home.path("early.jsonl");
+    export(0, early.to_str().unwrap());
+    export(cosigned, case);
+    up.stop();
+    drop(witness);
+    let stranger = Home::new();
+    let other = new_log(&stranger);
+    let data = home.path("w");
+    let start = ["witness", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    for (log, history, code) in
+        [(other[0].as_str(), case, 5), (old_file, early.to_str().unwrap(), 2)]
+    {
+        let about = ["--log", log, "--key-history", history];
+        let refused = home.run(&[&start[..], &about].concat());
+        assert_eq!(refused.status.code(), Some(code), "{}", refused.stderr);
+    }
+    let witness = Witness::start(&home, "witness", "w", &[old_file], &["--key-history", case]);
+    assert_eq!(witness.keys, keys);
+    let up = up_with(&home, &policy(&witness, new[0]));
+    append(&home, 3);
+    wait_until_cosigned(&home);
+    let note = get(&format!("{}/checkpoint", up.url));
+    let all = [new.iter().copied().map(str::to_owned).collect(), keys].concat();
+    let keys = all.iter().map(|key: &String| key.parse::<VerifierKey>().unwrap());
+    LogVerifier::new(keys).require_all().open(note.as_bytes()).unwrap();
+    up.stop();
 }

@@ -118,7 +118,7 @@ fn key() -> CosignerKey {
 
 fn mirror(store: &Arc<dyn Store>, log: &Log) -> Result<LeafMirror, LeafMirrorError> {
     let clock: Arc<dyn Clock> = clock();
-    LeafMirror::open(Arc::clone(store), clock, key(), log.signer.verifier_keys())
+    LeafMirror::open(Arc::clone(store), clock, key(), log.signer.verifier_keys(), [])
 }
 
 fn hash() -> String {

@@ -83,7 +83,7 @@ impl TestMirror {
         let key = CosignerKey::generate(Cosigner::Mirror, "mirror.example").unwrap();
         let keys = key.verifier_keys();
         let store = Arc::new(MemoryStore::new());
-        let mirror = LeafMirror::open(store, clock.clone(), key, signer().verifier_keys());
+        let mirror = LeafMirror::open(store, clock.clone(), key, signer().verifier_keys(), []);
         let (mirror, registry) = (Arc::new(mirror.unwrap()), Registry::default());
         let server = LeafMirrorServer { mirror, clock, registry, allow_plaintext: false };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

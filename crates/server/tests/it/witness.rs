@@ -10,9 +10,10 @@ use stele_ledger::LogKey;
 use stele_ledger::cosigning::{Cosigning, Step};
 use stele_ledger::witness::{Decision, Witness};
 use stele_ledger::{Cosigner, CosignerKey};
-use stele_merkle::witness::{ADD_CHECKPOINT_BYTES_MAX, AddCheckpoint, Answer};
+use stele_merkle::witness::{ADD_CHECKPOINT_BYTES_MAX, AddCheckpoint, Answer, SignSubtree};
 use stele_merkle::{
-    Checkpoint, LogVerifier, MemoryTree, Note, Policy, TlogProof, TreeSize, VerifierKey, leaf_hash,
+    Checkpoint, LogVerifier, MemoryTree, Note, Policy, Subtree, TlogProof, TreeSize, VerifierKey,
+    leaf_hash,
 };
 use stele_server::WitnessServer;
 use stele_store::{MemoryStore, SystemClock};
@@ -127,6 +128,56 @@ async fn the_protocol_is_spoken_as_specified() {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+    witness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subtrees_are_cosigned_of_what_was_cosigned() {
+    let log = LogKey::from_seeds("log.example", [1; 32], [2; 32]).unwrap().signer().unwrap();
+    let witness = TestWitness::start(log.verifier_keys()).await;
+    let tree: MemoryTree = (0..9_u8).map(|i| leaf_hash(&[i])).collect();
+    let (size, subtree) = (TreeSize(9), Subtree::new(4, 6).unwrap());
+    let root = stele_merkle::root(size, &tree).unwrap();
+    let checkpoint = Checkpoint { origin: "log.example".to_owned(), size, root };
+    let hash = subtree.root(&tree).unwrap();
+    let request = SignSubtree {
+        subtree,
+        hash,
+        cosignatures: Vec::new(),
+        proof: subtree.proof(size, &tree).unwrap(),
+        checkpoint: checkpoint.body(),
+        signatures: Vec::new(),
+    };
+    let ask = async |body: String| {
+        let url = format!("{}/sign-subtree", witness.url);
+        witness.client.post(url).body(body).send().await.unwrap()
+    };
+    // It has cosigned nothing of this log yet.
+    assert_eq!(ask(request.encode()).await.status(), StatusCode::FORBIDDEN);
+    let note = Note::parse(log.sign(&checkpoint, 5).unwrap().as_bytes()).unwrap();
+    let add = AddCheckpoint { old: TreeSize(0), proof: Vec::new(), note };
+    assert_eq!(witness.add(add.encode()).await.status(), StatusCode::OK);
+    let response = ask(request.encode()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(content_type(&response), "text/plain; charset=utf-8");
+    let answer = Answer::parse(200, &response.bytes().await.unwrap()).unwrap();
+    let Answer::Cosigned(lines) = answer else { panic!("{answer:?}") };
+    assert!(subtree.is_cosigned(&lines[0], &witness.keys[1], "log.example", hash));
+    // Of a checkpoint that it does not know it shows one that it does.
+    let mut unknown = request.clone();
+    unknown.checkpoint = unknown.checkpoint.replacen("\n9\n", "\n7\n", 1);
+    unknown.proof = subtree.proof(TreeSize(7), &tree).unwrap();
+    let seven = stele_merkle::root(TreeSize(7), &tree).unwrap();
+    unknown.checkpoint = unknown.checkpoint.replacen(&root.to_string(), &seven.to_string(), 1);
+    let response = ask(unknown.encode()).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    assert!(response.text().await.unwrap().starts_with(&checkpoint.body()));
+    let mut wrong = request.clone();
+    wrong.hash = leaf_hash(b"");
+    assert_eq!(ask(wrong.encode()).await.status().as_u16(), 422);
+    let other = request.encode().replacen("log.example", "other.example", 1);
+    assert_eq!(ask(other).await.status().as_u16(), 404);
+    assert_eq!(ask("nothing".to_owned()).await.status().as_u16(), 400);
     witness.stop().await;
 }
 

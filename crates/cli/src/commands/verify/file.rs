@@ -15,6 +15,7 @@ use super::receipt;
 use crate::app::App;
 use crate::checks::Checks;
 use crate::error::CliError;
+use crate::files;
 use crate::keys::LogKeys;
 use crate::log_view::RecordView;
 use crate::pins::Pin;
@@ -104,10 +105,7 @@ pub(super) fn cannot_read(path: &Path, error: &std::io::Error) -> CliError {
 fn following(keys: &LogKeys, history: Option<&Path>) -> Result<LogVerifier, CliError> {
     let pinned = keys.verifier();
     let Some(path) = history else { return Ok(pinned) };
-    let mut line = Vec::new();
-    let file = File::open(path).map_err(|e| cannot_read(path, &e))?;
-    let mut file = BufReader::new(file).take(evidence::LINE_BYTES_MAX);
-    file.read_until(b'\n', &mut line).map_err(|e| cannot_read(path, &e))?;
+    let line = files::key_history(path)?;
     evidence::follow(&line, &pinned).map_err(|e| {
         CliError::tampered(format!("the key history in {} does not hold: {e}", path.display()))
     })

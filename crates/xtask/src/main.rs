@@ -93,6 +93,12 @@ enum Bench {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Many subscriptions at once: how long a change takes from its append to its arrival.
+    Subscribers {
+        /// For the benchmark: --subscribers N, --rate N, --seconds N, --dir DIR.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Very many small records, a crash, and what it takes to go on.
     Haul {
         /// For the benchmark: --records N, --payload BYTES, --dir DIR.
@@ -298,6 +304,9 @@ fn bench(chore: Bench) -> Result<ExitCode, TestbedError> {
     match chore {
         Bench::Append { args } => bench::run("stele-ledger", "append", &args).map(exit_code),
         Bench::Haul { args } => bench::run("stele-ledger", "haul", &args).map(exit_code),
+        Bench::Subscribers { args } => {
+            bench::run("stele-server", "subscribers", &args).map(exit_code)
+        }
         Bench::History { args } => bench::run("stele-state", "history", &args).map(exit_code),
         Bench::Peers { rounds, dir, payload, json } => {
             let dir = dir.unwrap_or_else(std::env::temp_dir);

@@ -65,7 +65,7 @@ impl State {
                 return Err(StateError::NotYet { index, next });
             }
         }
-        let mut lookup = self.lookup(&IpQuery { known_at, ..query.clone() })?;
+        let mut lookup = self.lookup(&IpQuery { known_at, ..query.clone() })?.once();
         lookup.ask(addr, query.port.clone(), from, to)
     }
 }

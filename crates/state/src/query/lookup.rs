@@ -25,8 +25,11 @@ const CACHE_THINGS_MAX: usize = 200_000;
 /// What a subject counts for: it has labels, images and names.
 const SUBJECT_THINGS: usize = 4;
 
-/// Objects with more versions than this are not kept whole.
-const TIMELINE_VERSIONS_MAX: u32 = 256;
+/// Objects with more versions than this are not kept whole where many questions are to come.
+const TIMELINE_VERSIONS_MAX: u32 = 4_096;
+
+/// The same where one question is to come.
+const TIMELINE_VERSIONS_ONCE: u32 = 32;
 
 /// A snapshot in which addresses are looked up. It belongs to one thread.
 pub struct Lookup {
@@ -37,6 +40,8 @@ pub struct Lookup {
     /// No record is passed over.
     pub(super) whole: bool,
     tolerance_ms: u64,
+    /// Objects with more versions than this are not kept whole.
+    timeline_versions: u32,
     cache: Cache,
 }
 
@@ -156,12 +161,18 @@ impl State {
             known,
             whole: known == newest,
             tolerance_ms: query.tolerance_ms,
+            timeline_versions: TIMELINE_VERSIONS_MAX,
             cache: Cache::default(),
         })
     }
 }
 
 impl Lookup {
+    /// The same for one question: what would pay only later is left out.
+    pub(super) fn once(self) -> Self {
+        Self { timeline_versions: TIMELINE_VERSIONS_ONCE, ..self }
+    }
+
     /// The newest record that is taken into account.
     pub fn index(&self) -> Option<u64> {
         self.known
@@ -364,12 +375,11 @@ impl Lookup {
             return Ok(Rc::clone(timeline));
         }
         let life = self.view.life(object)?;
-        let rows = match life.versions {
-            ..=TIMELINE_VERSIONS_MAX => {
-                let rows = self.view.versions(object)?.into_iter();
-                Some(rows.filter(|row| self.knows(row.index)).map(Rc::new).collect::<Vec<_>>())
-            }
-            _ => None,
+        let rows = if life.versions <= self.timeline_versions {
+            let rows = self.view.versions(object)?.into_iter();
+            Some(rows.filter(|row| self.knows(row.index)).map(Rc::new).collect::<Vec<_>>())
+        } else {
+            None
         };
         self.cache.things += 1 + rows.as_ref().map_or(0, Vec::len);
         let timeline = Rc::new(Timeline { life, rows });

@@ -1,6 +1,6 @@
 //! A world of pods and addresses of which the truth is known, and what recorders saw of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stele_record::{Gap, GapReason, Header, ObservedTime};
 use stele_state::State;
@@ -139,6 +139,20 @@ impl World {
         let state = State::in_memory().unwrap();
         fold_into(&state, &self.records, 1_000);
         state
+    }
+
+    /// Uids that some record names.
+    pub fn spoken_of(&self) -> BTreeSet<String> {
+        let mut uids = BTreeSet::new();
+        for (_, payload) in &self.records {
+            let text = String::from_utf8_lossy(payload);
+            for (_, rest) in
+                text.match_indices("\"uid\":\"").map(|(at, mark)| text.split_at(at + mark.len()))
+            {
+                uids.extend(rest.split('"').next().map(str::to_owned));
+            }
+        }
+        uids
     }
 
     pub fn some_ip(&self, random: &mut Random) -> String {

@@ -59,6 +59,10 @@ pub const SUMDB: GoModule = GoModule { name: "sumdb", programs: &[("stele-sumdb-
 /// A verifier of notes, a witness and a log, all of other people's code.
 pub const WITNESS: GoModule =
     GoModule { name: "witness", programs: &[("stele-witness-check", ".")] };
+
+/// Informers of client-go, as controllers use them.
+pub const INFORMER: GoModule = GoModule { name: "informer", programs: &[("stele-informer", ".")] };
+
 /// Other stores under the load of the benchmark.
 pub const PEERS: GoModule = GoModule { name: "peers", programs: &[("stele-peers", ".")] };
 

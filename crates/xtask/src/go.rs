@@ -68,6 +68,9 @@ pub const TESSERA: GoModule =
 pub const RECEIPT: GoModule =
     GoModule { name: "receipt", programs: &[("stele-receipt-check", ".")] };
 
+/// Informers of client-go, as controllers use them.
+pub const INFORMER: GoModule = GoModule { name: "informer", programs: &[("stele-informer", ".")] };
+
 /// Other stores under the load of the benchmark.
 pub const PEERS: GoModule = GoModule { name: "peers", programs: &[("stele-peers", ".")] };
 

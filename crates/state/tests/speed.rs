@@ -19,6 +19,8 @@ struct Watch(Instant);
 
 impl Watch {
     fn now(&self) -> Duration {
+        // The system brings its account up to date when the thread gives way.
+        std::thread::yield_now();
         let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
         let ns = told.and_then(|text| text.split(' ').next()?.parse().ok());
         ns.map_or_else(|| self.0.elapsed(), Duration::from_nanos)
@@ -213,7 +215,10 @@ fn look_ups_in_a_large_state() {
     }
     report("processor time", took);
     report("time passed", passed);
-    for (name, sorted) in [("in any order", false), ("in the order of time", true)] {
+    let orders = [("in any order", false), ("in the order of time", true)];
+    for ((name, sorted), without_services) in
+        orders.into_iter().flat_map(|order| [(order, true), (order, false)])
+    {
         let mut asked: Vec<(i64, u64)> = (0..leases.min(200_000) * 2)
             .map(|_| {
                 let pod = random.next() % pods.leases;
@@ -224,15 +229,17 @@ fn look_ups_in_a_large_state() {
             asked.sort_unstable();
         }
         let (begin, spent) = (Instant::now(), watch.now());
-        let mut lookup = state.lookup(&IpQuery::default()).unwrap();
+        let query = IpQuery { without_services, ..IpQuery::default() };
+        let mut lookup = state.lookup(&query).unwrap();
         for (at, pod) in &asked {
             let answer = lookup.at(&Pods::ip(*pod), None, Time(*at)).unwrap();
             check(&answer, *pod);
         }
         let rate = |time: Duration| asked.len() as f64 / time.as_secs_f64();
         println!(
-            "{} in a batch {name}: {:.0} a second of processor time, {:.0} a second passed",
+            "{} in a batch {name}, {} services: {:.0} a second of processor time, {:.0} a second passed",
             asked.len(),
+            if without_services { "without" } else { "with" },
             rate(watch.now().saturating_sub(spent)),
             rate(begin.elapsed())
         );
@@ -257,5 +264,4 @@ fn check(answer: &stele_state::query::IpAnswer, pod: u64) {
     let candidate = &answer.candidates[0];
     assert_eq!(candidate.reference.uid, format!("pod-{pod}"));
     assert_eq!(candidate.owners.len(), 2);
-    assert!(candidate.services.is_some());
 }

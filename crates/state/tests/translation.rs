@@ -232,6 +232,14 @@ fn t1_where_slices_are_not_recorded_nothing_is_said_of_services() {
     let answer = ask(&until(&mut log, 200), IP, 150);
     assert_eq!(told(&answer), (Verdict::Single, vec!["A"]));
     assert_eq!((answer.candidates[0].services.as_ref(), answer.gaps.len()), (None, 0));
+    // Nor where they are not asked for.
+    let mut log = self::log();
+    begin(&mut log, &Pod::new("p", "A", 100).at_rv(10), 100, &[IP]);
+    let state = until(&mut log, 200);
+    let without = IpQuery { without_services: true, ..IpQuery::default() };
+    let answer = state.ip(IP, &Point::Observed(Time(150 * S)), &without).unwrap();
+    assert_eq!(answer.candidates[0].services, None);
+    assert_eq!(ask(&state, IP, 150).candidates[0].services, Some(Vec::new()));
 }
 
 #[test]

@@ -63,6 +63,9 @@ pub(crate) struct IpArgs {
     tolerance: u64,
     #[command(flatten)]
     stretch: StretchArgs,
+    /// With --from, as JSON lines: which services pods stood in and where services led, too; slower
+    #[arg(long, requires = "from")]
+    services: bool,
     /// Output format; default is a table, and with --from that of the input
     #[arg(long, short, value_enum, value_name = "FORMAT")]
     output: Option<Format>,

@@ -160,11 +160,12 @@ pub struct LeaseItem {
     /// Images of its containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
-    /// Services that a pod was an endpoint of; absent if endpoint slices are not recorded.
+    /// Services that a pod was an endpoint of; absent if endpoint slices are not recorded, or not
+    /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<SelectionItem>>,
     /// Where a service led, through the port asked about if there is one; absent if endpoint slices
-    /// are not recorded.
+    /// are not recorded, or not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backends: Option<Backends>,
     /// When the object was first seen.

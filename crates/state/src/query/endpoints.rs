@@ -171,9 +171,9 @@ fn backend(raw: RawEndpoint) -> Backend {
 }
 
 impl Lookup {
-    /// Whether endpoint slices are recorded at all.
+    /// Whether endpoint slices are asked for and recorded at all.
     fn knows_slices(&mut self, scope: usize) -> Result<bool, StateError> {
-        Ok(self.watched(scope, Kind::Slices)?.is_listed())
+        Ok(self.services && self.watched(scope, Kind::Slices)?.is_listed())
     }
 
     /// The services that a pod was an endpoint of; `None` if that is not recorded.

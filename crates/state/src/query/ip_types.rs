@@ -293,9 +293,10 @@ pub struct Candidate {
     pub service_account: Option<String>,
     /// Images of its containers.
     pub images: Vec<String>,
-    /// Services that a pod was an endpoint of, at that point; `None` if it is not recorded.
+    /// Services that a pod was an endpoint of, at that point; `None` if it is not recorded
+    /// or not asked for.
     pub services: Option<Vec<Selection>>,
-    /// What a service led to at that point; `None` if it is not recorded.
+    /// What a service led to at that point; `None` if it is not recorded or not asked for.
     pub backends: Option<Backends>,
     /// First moment at which the object was seen.
     pub first_seen: Time,

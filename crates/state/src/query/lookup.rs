@@ -40,6 +40,8 @@ pub struct Lookup {
     /// No record is passed over.
     pub(super) whole: bool,
     tolerance_ms: u64,
+    /// Endpoint slices are looked at.
+    pub(super) services: bool,
     /// Objects with more versions than this are not kept whole.
     timeline_versions: u32,
     cache: Cache,
@@ -161,6 +163,7 @@ impl State {
             known,
             whole: known == newest,
             tolerance_ms: query.tolerance_ms,
+            services: !query.without_services,
             timeline_versions: TIMELINE_VERSIONS_MAX,
             cache: Cache::default(),
         })

@@ -120,4 +120,7 @@ pub struct IpQuery {
     /// The port of the address that the traffic was for. It tells apart what shares a node's
     /// address, and leads through a service to its endpoints.
     pub port: Option<Port>,
+    /// Leave out which services pods stood in and where services led: that is read from endpoint
+    /// slices, and costs more than all the rest.
+    pub without_services: bool,
 }

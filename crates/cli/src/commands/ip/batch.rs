@@ -50,6 +50,9 @@ pub(super) async fn run(app: &App, args: &IpArgs, file: &Path) -> Outcome {
     if args.tolerance > 0 {
         query.push(("tolerance_ms", args.tolerance.to_string()));
     }
+    if args.services {
+        query.push(("services", String::from("true")));
+    }
     let (parts, body) = mpsc::channel::<Part>(PARTS_MAX);
     let (begun, begins) = oneshot::channel();
     let path = file.to_owned();

@@ -275,7 +275,7 @@ impl IpParams {
         let Self { cluster, tolerance_ms, known_at, port, .. } = self;
         let port = port.as_deref().map(Port::parse).transpose();
         let port = port.map_err(|e| ApiError::invalid(format!("port: {e}")))?;
-        Ok(IpQuery { cluster, tolerance_ms, known_at, port })
+        Ok(IpQuery { cluster, tolerance_ms, known_at, port, without_services: false })
     }
 }
 
@@ -290,12 +290,16 @@ pub(crate) struct BatchParams {
     pub(crate) tolerance_ms: u64,
     /// Pass over records after this index, to repeat earlier answers exactly.
     pub(crate) known_at: Option<u64>,
+    /// `true` puts in which services pods stood in and where services led. It takes more time than
+    /// all the rest.
+    #[serde(default, deserialize_with = "flag")]
+    services: bool,
 }
 
 impl BatchParams {
     pub(crate) fn into_query(self) -> IpQuery {
-        let Self { cluster, tolerance_ms, known_at } = self;
-        IpQuery { cluster, tolerance_ms, known_at, port: None }
+        let Self { cluster, tolerance_ms, known_at, services } = self;
+        IpQuery { cluster, tolerance_ms, known_at, port: None, without_services: !services }
     }
 }
 

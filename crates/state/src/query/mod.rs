@@ -21,7 +21,7 @@ mod shown;
 mod snapshot;
 mod types;
 
-pub use follow::{Follow, Followed, Held, Step, StepBody, Trail};
+pub use follow::{Begin, Follow, Followed, Held, Step, StepBody, Trail};
 pub use ip_types::{Candidate, Holder, IpAnswer, LeaseEnd, Owner, Verdict};
 pub use selector::{FieldSelector, LabelSelector};
 pub use snapshot::{Place, Seen, Slot, Snapshot, SnapshotQuery};

@@ -79,7 +79,7 @@ impl Client {
 
     /// Follows to the end, and begins anew at the last version at random moments.
     fn follow(&mut self, state: &State, of: &Follow, random: &mut Random, seed: u64) {
-        let begin = |from: &str| state.trail(of, from).unwrap().map(|(trail, _)| trail);
+        let begin = |from: &str| state.trail(of, from).unwrap().map(|begin| begin.trail);
         let mut trail: Trail = begin(&self.last).unwrap();
         loop {
             let limit = usize::try_from(1 + random.next() % 4).unwrap();
@@ -147,7 +147,8 @@ fn following_while_it_is_folded_ends_with_the_truth() {
         let Ok(snapshot) = state.snapshot(&of) else { continue };
         let (held, last) = objects(&state, Point::Now, 3);
         assert_eq!(last, snapshot.resource_version());
-        let Some((mut trail, _)) = state.trail(&of, &last).unwrap() else { continue };
+        let Some(begun) = state.trail(&of, &last).unwrap() else { continue };
+        let mut trail = begun.trail;
         let mut client = Client { held, last };
         for end in begin + 1..=records.len() {
             let all: Vec<_> = records[..end].to_vec();

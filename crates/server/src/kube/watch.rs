@@ -116,9 +116,8 @@ impl Begun {
                 from
             }
         };
-        let (trail, gaps) = state.trail(&follow, &from)?.ok_or_else(|| too_old(&from))?;
-        let as_of = state.snapshot(&SnapshotQuery { name: Some(String::new()), ..follow.clone() });
-        let warnings = Warnings::about(&as_of?.as_of(), &gaps);
+        let begin = state.trail(&follow, &from)?.ok_or_else(|| too_old(&from))?;
+        let warnings = Warnings::about(&begin.as_of, &begin.gaps);
         let show =
             Show { form, include: parameters.include, columns: of.columns(), now_ns: seen_ns };
         let timeout = parameters.timeout_s.filter(|seconds| *seconds > 0);
@@ -132,7 +131,7 @@ impl Begun {
             tell_initial_end: parameters.initial_events,
             timeout,
         };
-        Ok(Self { watching, initial, trail, warnings })
+        Ok(Self { watching, initial, trail: begin.trail, warnings })
     }
 }
 

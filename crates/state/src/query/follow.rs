@@ -13,7 +13,7 @@ use super::gaps::{Window, to_seen};
 use super::names::Chosen;
 use super::read::{Bound, View};
 use super::snapshot::SnapshotQuery;
-use super::types::{Cursor, GapSeen, Verb};
+use super::types::{AsOf, Cursor, GapSeen, Verb};
 use crate::tables::{ALL, GapRow, LifeRow, LogRow, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, rv, versions};
 
@@ -40,6 +40,17 @@ pub struct Trail {
     open: Vec<(u32, u32, u64)>,
     /// Gaps stated before this record were told at the beginning.
     told: u64,
+}
+
+/// Where somebody begins to follow.
+#[derive(Debug, Clone)]
+pub struct Begin {
+    /// From there.
+    pub trail: Trail,
+    /// Where the newest record stands.
+    pub as_of: AsOf,
+    /// Blind stretches between there and the newest record.
+    pub gaps: Vec<GapSeen>,
 }
 
 /// An object in a step.
@@ -94,18 +105,13 @@ pub struct Followed {
 }
 
 impl State {
-    /// Begins to follow behind a resource version. Gives also the blind stretches that lie between
-    /// there and the newest record; `None` if the version is older than what is recorded, or has no
-    /// order and is not the newest.
+    /// Begins to follow behind a resource version; `None` if it is older than what is recorded, or
+    /// has no order and is not the newest.
     ///
     /// # Errors
     /// [`StateError::NotFound`] for cluster or type; [`StateError::Engine`] or
     /// [`StateError::Damaged`].
-    pub fn trail(
-        &self,
-        of: &Follow,
-        from: &str,
-    ) -> Result<Option<(Trail, Vec<GapSeen>)>, StateError> {
+    pub fn trail(&self, of: &Follow, from: &str) -> Result<Option<Begin>, StateError> {
         let view = self.view()?;
         let cluster = view.one_cluster(Some(&of.cluster))?;
         let chosen = view.exact_type(cluster, &of.group, &of.resource)?;
@@ -134,7 +140,7 @@ impl State {
         let newest = rv::is_ordered(from).then(|| from.to_owned());
         let trail = Trail { next, newest, ahead, first, open: Vec::new(), told: view.next };
         let gaps = view.gaps_behind(cluster, &chosen, next, &now)?;
-        Ok(Some((trail, gaps)))
+        Ok(Some(Begin { trail, as_of: now.as_of(), gaps }))
     }
 
     /// The next steps, at most `limit`; the trail moves on behind them.

@@ -29,7 +29,7 @@ pub(crate) mod span;
 mod subject;
 mod types;
 
-pub use follow::{Follow, Followed, Held, Step, StepBody, Trail};
+pub use follow::{Begin, Follow, Followed, Held, Step, StepBody, Trail};
 pub use history::{HISTORY_OBJECTS_MAX, HistoryQuery};
 pub use ip_types::{
     Backend, Backends, Candidate, Conditions, Holder, IpAnswer, LeaseEnd, NamedPort, Owner, Place,

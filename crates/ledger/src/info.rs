@@ -56,18 +56,10 @@ impl LogInfo {
         self.sha256.is_some()
     }
 
-    /// Reads the bytes of the file and checks all that they say of themselves. Whether the keys in
-    /// it are the log's first ones, only its records say: they may have been replaced.
+    /// Reads the bytes of the file and checks that they are those of a log with such keys. Whether the
+    /// keys in it are the log's first ones, only its records say: they may have been replaced.
     pub(crate) fn check(bytes: &[u8], verifier: &LogVerifier) -> Result<Self, String> {
         let info = Self::decode(bytes)?;
-        if info.encode() != bytes {
-            return Err("it is not in the form in which it is written".to_owned());
-        }
-        let bare = Self { sha256: None, ..info.clone() };
-        let computed = hex::encode(digest_of(&[&bare.encode()]));
-        if info.sha256.as_ref().is_some_and(|stated| *stated != computed) {
-            return Err("it does not have the digest that it states".to_owned());
-        }
         let known = verifier.keys();
         if !known.iter().any(|key| key.name() == info.origin) {
             return Err(format!("it names the log {:?}, no key is of that log", info.origin));
@@ -86,6 +78,15 @@ impl LogInfo {
         let info: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if info.format != FORMAT {
             return Err(format!("format {}, this program reads {FORMAT}", info.format));
+        }
+        // A bit that was read wrongly may hide the digest, and segment 0 would name another file's.
+        if info.encode() != bytes {
+            return Err("it is not in the form in which it is written".to_owned());
+        }
+        let bare = Self { sha256: None, ..info.clone() };
+        let computed = hex::encode(digest_of(&[&bare.encode()]));
+        if info.sha256.as_ref().is_some_and(|stated| *stated != computed) {
+            return Err("it does not have the digest that it states".to_owned());
         }
         Ok(info)
     }

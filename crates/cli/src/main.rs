@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Records and objects are many small allocations on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     stele_cli::run()
 }

@@ -46,6 +46,10 @@ const LOADS: [Load; 4] = [
 
 const PAYLOAD_BYTES: [usize; 2] = [256, 1024];
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Fault> {
     let options = Options::parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -28,6 +28,10 @@ const STRETCHES: u64 = 10;
 /// Proofs that are timed, spread over the whole log.
 const PROOFS: u64 = 1000;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Fault> {
     let options = Options::parse()?;
     if let Some(dir) = &options.append_in {

@@ -61,6 +61,10 @@ impl Options {
     }
 }
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Fault> {
     let options = Options::parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -30,6 +30,10 @@ type Fault = Box<dyn Error>;
 /// Records that are folded in one transaction, as `stele up` does.
 const BATCH: usize = 1_024;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Fault> {
     let options = Options::parse()?;
     let Some(recordings) = recordings() else {

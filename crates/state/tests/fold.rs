@@ -506,3 +506,18 @@ fn a_record_from_the_future_is_said_so() {
     ));
     assert!(empty.changes(Cursor::default(), &Filter::default(), 1).unwrap().complete);
 }
+
+/// A recorder that is followed live brings a record at a time.
+#[test]
+fn small_batches_do_not_let_the_file_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::open(dir.path()).unwrap();
+    let mut log = Log::new();
+    log.open(0);
+    for rv in 1..3_000 {
+        log.event(rv, "v1/pods", "MODIFIED", &Pod::new("a", "u", 1).at_rv(rv as u64).json());
+    }
+    common::fold_into(&state, &log.records, 1);
+    let size = std::fs::metadata(dir.path().join("state.redb")).unwrap().len();
+    assert!(size < 64 << 20, "{size} bytes");
+}

@@ -517,7 +517,7 @@ fn small_batches_do_not_let_the_file_grow() {
     for rv in 1..3_000 {
         log.event(rv, "v1/pods", "MODIFIED", &Pod::new("a", "u", 1).at_rv(rv as u64).json());
     }
-    common::fold_into(&state, &log.records, 1);
+    fold_into(&state, &log.records, 1);
     let size = std::fs::metadata(dir.path().join("state.redb")).unwrap().len();
     assert!(size < 64 << 20, "{size} bytes");
 }

@@ -95,7 +95,11 @@ fn each_version_has_the_request_that_made_it() {
     for (res, resource) in [("v1/pods", "pods"), ("apps/v1/deployments", "deployments")] {
         for (namespace, name) in names(res) {
             for life in history(state, resource, (&namespace, &name), false).lives {
+                let mut used = BTreeSet::new();
                 for version in life.versions {
+                    let end = version.verb == Verb::Deleted;
+                    let again = version.by.is_some_and(|by| !used.insert(by.index));
+                    assert!(end || !again, "{:?} {:?}", life.reference, version.by);
                     let key = (life.reference.uid.clone(), version.resource_version.clone());
                     let maker = makers.get(&key).map(|(_, index)| *index);
                     match version.by {
@@ -115,7 +119,6 @@ fn each_version_has_the_request_that_made_it() {
                             assert!(asked == name || all, "{key:?} {event}");
                             let binds = text(event, "/objectRef/subresource") == "binding";
                             let ends = text(event, "/verb").starts_with("delete");
-                            let end = version.verb == Verb::Deleted;
                             assert!(binds || ends, "{event}");
                             assert!(ends || !end, "{key:?} {event}");
                             let body = version.object.as_ref().unwrap().get();

@@ -169,6 +169,7 @@ impl View {
         let began = first.index;
         let mut versions: Vec<Version> = Vec::with_capacity(visible.len());
         let (mut before, mut time): (Option<String>, i64) = (None, life.first_time);
+        let mut used = BTreeSet::new();
         for row in &visible {
             let wanted = query.changes || !query.list.without_bodies;
             let body = if wanted { Some(self.body(object, row)?) } else { None };
@@ -180,20 +181,22 @@ impl View {
             };
             let mut version = to_version(row, body.clone().filter(|_| !query.list.without_bodies))?;
             version.changes = changes;
-            version.by = self.made_by(object, &life, row, time, bound)?;
+            version.by = self.made_by(object, &life, row, (time, &used), bound)?;
+            used.extend(version.by.map(|by| by.index));
             versions.push(version);
             (before, time) = (body, row.time);
         }
         Ok(Some((began, Life { reference, exists, versions })))
     }
 
-    /// The request that made a version; `before` is the time of the version before it.
+    /// The request that made a version; `before` is the time of the version before it, and the
+    /// requests that made those before it.
     fn made_by(
         &self,
         object: u64,
         life: &LifeRow,
         version: &VersionRow,
-        before: i64,
+        before: (i64, &BTreeSet<u64>),
         bound: &Bound,
     ) -> Result<Option<RequestRef>, StateError> {
         let uid = uid_key(&life.uid);
@@ -215,25 +218,25 @@ impl View {
                 return Ok(Some(RequestRef { index, time: Time(time), basis }));
             }
         }
-        let found = self.asked_by_name(life, version, (before, true), bound)?;
+        let found = self.asked_by_name(life, version, before, true, bound)?;
         let Some((deletes, found)) = found else { return Ok(None) };
         let ends = Verb::from_code(version.verb).is_end();
         if !deletes || ends || is_deleting(&self.body(object, version)?) {
             return Ok(Some(found));
         }
         // A deletion shows in the object. This one came after the version.
-        let found = self.asked_by_name(life, version, (before, false), bound)?;
+        let found = self.asked_by_name(life, version, before, false, bound)?;
         Ok(found.map(|(_, found)| found))
     }
 
     /// The request for an object of this name that came closest to a version that it can have made,
-    /// and whether it deletes; `before` is the time of the version before it, and whether deletions
-    /// are looked at.
+    /// and whether it deletes; `before` as for the whole, `deletions` says whether they are looked at.
     fn asked_by_name(
         &self,
         life: &LifeRow,
         version: &VersionRow,
-        (before, deletions): (i64, bool),
+        (before, used): (i64, &BTreeSet<u64>),
+        deletions: bool,
         bound: &Bound,
     ) -> Result<Option<(bool, RequestRef)>, StateError> {
         let type_row = self.type_row(life.type_id)?;
@@ -252,7 +255,9 @@ impl View {
                 let (key, value) = entry?;
                 let (index, (time, deletes, uid)) = (key.value().4, value.value());
                 let other = !uid.is_empty() && uid != life.uid;
-                let fits = (from..=to).contains(&time) && bound.knows(index) && !other;
+                // A request makes one version; a deletion also the end, later.
+                let free = verb.is_end() || !used.contains(&index);
+                let fits = (from..=to).contains(&time) && bound.knows(index) && !other && free;
                 if fits && if deletes { deletions } else { !verb.is_end() } {
                     let found = (time.abs_diff(version.time), time, index, deletes);
                     closest = Some(closest.map_or(found, |closest| closest.min(found)));

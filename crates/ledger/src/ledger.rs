@@ -1,8 +1,9 @@
 //! The open ledger: creating it, opening it, appending to it, closing it.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use crate::append::{Prepared, cost, prepare};
 use crate::format::BLOCK_RECORDS;
 use crate::info;
 use crate::ledger_core::{LedgerCore, request};
+use crate::put::{SegmentPut, Written};
 use crate::reader::Reader;
 use crate::recover::recover;
 use crate::round::Request;
 use crate::settle::Access;
-use crate::writer::{HINT_INTERVAL, Step, Writer};
+use crate::writer::{HINT_INTERVAL, Next, Step, Writer};
 use crate::{AppendError, LedgerError, LogKey, ReadError, Receipt, SignedCheckpoint};
 
 /// Bytes of records that may wait for the writer before appends have to wait.
@@ -178,8 +180,19 @@ impl Ledger {
         let stopped = Arc::new(OnceLock::new());
         let why = Arc::clone(&stopped);
         let follow_pause = options.follow_pause;
+        let (puts, to_put) = mpsc::channel();
+        let (store, time, written) = (reader.clone(), Arc::clone(&clock), Sender::clone(&queue));
+        let putting = spawn("ledger-put", move || {
+            run_puts(&to_put, store.store(), &*time, &written);
+        })?;
         let writing = spawn("ledger-writer", move || {
-            let thread = WriterThread { messages: &messages, packer: &pack_now, follow_pause };
+            let mut thread = WriterThread {
+                messages: &messages,
+                puts: &puts,
+                packer: &pack_now,
+                follow_pause,
+                waiting: VecDeque::new(),
+            };
             if let Err(what) = thread.run(&mut writer) {
                 tracing::error!(what, "the ledger has stopped");
                 writer.stop(&what);
@@ -199,7 +212,7 @@ impl Ledger {
             sizes,
             stopped,
             closing,
-            threads: Mutex::new(vec![writing, packing]),
+            threads: Mutex::new(vec![writing, putting, packing]),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -426,43 +439,51 @@ impl Drop for Inner {
 
 enum Message {
     Append(Request),
+    /// What became of the segment that is being written; nothing if the store panicked.
+    Written(Option<Written>),
     /// Take in what others have written, then say so.
     Follow(oneshot::Sender<()>),
     Stop,
 }
 
-/// What drives the writer: a thread that waits for requests.
+/// Why a ledger stops whose store panicked.
+const PUT_ENDED: &str = "the thread that writes segments has ended";
+
+/// What drives the writer: a thread that waits for requests, and for what the store says to what
+/// another thread puts there.
 struct WriterThread<'a> {
     messages: &'a Receiver<Message>,
+    puts: &'a Sender<SegmentPut>,
     packer: &'a Sender<()>,
     follow_pause: Duration,
+    /// What came while the writer could not take it.
+    waiting: VecDeque<Message>,
 }
 
 impl WriterThread<'_> {
     /// Runs until told to stop. An error says why the ledger can no longer write.
-    fn run(&self, writer: &mut Writer) -> Result<(), String> {
+    fn run(&mut self, writer: &mut Writer) -> Result<(), String> {
         writer.write_hint();
-        let mut next = None;
         loop {
-            let message = match next.take() {
-                Some(message) => message,
-                None => match self.messages.recv_timeout(self.pause(writer)) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.follow(writer)?;
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                },
+            let message = if writer.is_writing() {
+                self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else if let Some(message) = self.waiting.pop_front() {
+                Ok(message)
+            } else {
+                self.messages.recv_timeout(self.pause(writer))
             };
             match message {
-                Message::Append(first) => next = self.round(writer, first)?,
-                Message::Follow(done) => {
+                Ok(Message::Written(Some(written))) => self.written(writer, written)?,
+                Ok(Message::Written(None)) => return Err(PUT_ENDED.to_owned()),
+                Ok(message) if writer.is_writing() => self.gather_or_wait(writer, message),
+                Ok(Message::Append(first)) => self.round(writer, first)?,
+                Ok(Message::Follow(done)) => {
                     self.follow(writer)?;
                     // Whoever asked may have gone.
                     let _ = done.send(());
                 }
-                Message::Stop => break,
+                Err(RecvTimeoutError::Timeout) => self.follow(writer)?,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         writer.write_hint();
@@ -482,28 +503,102 @@ impl WriterThread<'_> {
         Ok(())
     }
 
-    /// Writes one segment; gives the message that ended the gathering.
-    fn round(&self, writer: &mut Writer, first: Request) -> Result<Option<Message>, String> {
-        let mut other = None;
-        let mut step = writer.begin(first, &mut || match self.messages.try_recv() {
-            Ok(Message::Append(request)) => Some(request),
-            Ok(message) => {
-                other = Some(message);
-                None
+    /// Puts a request behind what is being written, if it is its turn and there is room.
+    fn gather_or_wait(&mut self, writer: &mut Writer, message: Message) {
+        match message {
+            Message::Append(request) if self.waiting.is_empty() && writer.takes_more() => {
+                writer.gather(request);
             }
-            Err(TryRecvError::Disconnected | TryRecvError::Empty) => None,
-        })?;
-        loop {
-            match step {
-                Step::Done(pause) => {
-                    let _ = self.packer.send(());
-                    sleep(pause);
-                    return Ok(other);
-                }
-                Step::Again(pause) => sleep(pause),
-            }
-            step = writer.step()?;
+            message => self.waiting.push_back(message),
         }
+    }
+
+    /// Gathers a segment and begins to write it.
+    fn round(&mut self, writer: &mut Writer, first: Request) -> Result<(), String> {
+        writer.gather(first);
+        self.gather(writer);
+        let next = writer.start()?;
+        self.go_on(writer, next)
+    }
+
+    /// Adds what is there and what comes in time to the next segment.
+    fn gather(&mut self, writer: &mut Writer) {
+        while writer.takes_more() {
+            let there = self.waiting.pop_front().or_else(|| self.messages.try_recv().ok());
+            let message = there.or_else(|| {
+                let patience = writer.patience();
+                if patience.is_zero() { None } else { self.messages.recv_timeout(patience).ok() }
+            });
+            match message {
+                Some(Message::Append(request)) => writer.gather(request),
+                Some(other) => return self.waiting.push_front(other),
+                None => return,
+            }
+        }
+    }
+
+    fn written(&mut self, writer: &mut Writer, written: Written) -> Result<(), String> {
+        let mut next = writer.written(written)?;
+        if let Next::Put(put) = next {
+            self.put(put)?;
+            writer.settle()?;
+        } else {
+            let pause = writer.settle()?;
+            if let Next::Step(Step::Done(_)) = next {
+                next = Next::Step(Step::Done(pause));
+            }
+            self.go_on(writer, next)?;
+        }
+        let _ = self.packer.send(());
+        Ok(())
+    }
+
+    /// Goes on until something is being written or nothing is to be.
+    fn go_on(&mut self, writer: &mut Writer, mut next: Next) -> Result<(), String> {
+        loop {
+            next = match next {
+                Next::Put(put) => return self.put(put),
+                Next::Step(Step::Done(pause)) => {
+                    sleep(pause);
+                    if !writer.has_gathered() {
+                        return Ok(());
+                    }
+                    self.gather(writer);
+                    writer.start()?
+                }
+                Next::Step(Step::Again(pause)) => {
+                    sleep(pause);
+                    writer.step()?
+                }
+            };
+        }
+    }
+
+    fn put(&self, put: SegmentPut) -> Result<(), String> {
+        self.puts.send(put).map_err(|_| PUT_ENDED.to_owned())
+    }
+}
+
+/// Creates segments, one after the other, and tells the writer what the store said.
+fn run_puts(
+    puts: &Receiver<SegmentPut>,
+    store: &dyn Store,
+    clock: &dyn Clock,
+    queue: &Sender<Message>,
+) {
+    /// Tells even if the store panics: the writer waits for nothing else.
+    struct Telling<'a>(&'a Sender<Message>, Option<Written>);
+
+    impl Drop for Telling<'_> {
+        fn drop(&mut self) {
+            // The writer may have stopped.
+            let _ = self.0.send(Message::Written(self.1.take()));
+        }
+    }
+
+    while let Ok(put) = puts.recv() {
+        let mut telling = Telling(queue, None);
+        telling.1 = Some(put.run(store, clock));
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use stele_merkle::{Checkpoint, LogSigner, LogVerifier};
 use stele_record::{LedgerTime, SourceId, Submission};
@@ -19,12 +20,13 @@ use crate::info::{self, LogInfo};
 use crate::ledger::LedgerOptions;
 use crate::own::{OwnSource, ledger_source_id};
 use crate::pack::Packer;
+use crate::put::SegmentPut;
 use crate::reader::Reader;
 use crate::recover::recover;
 use crate::rotation::check_key;
 use crate::round::Request;
 use crate::settle::Access;
-use crate::writer::{Hint, Others, SegmentLimits, Step, Writer, sign};
+use crate::writer::{Hint, InFlight, Next, Others, Patience, SegmentLimits, Step, Writer, sign};
 use crate::{AppendError, LedgerError, LogKey, Receipt, SignedCheckpoint};
 
 /// See the module.
@@ -36,6 +38,8 @@ pub struct LedgerCore {
     verifier: LogVerifier,
     pack_records: u64,
     queue: VecDeque<Request>,
+    /// The segment that was gathered behind the last one.
+    put: Option<SegmentPut>,
 }
 
 /// What a submission will be answered with.
@@ -146,10 +150,20 @@ impl LedgerCore {
             closing: Arc::clone(&closing),
             others: Others::default(),
             round: None,
+            in_flight: InFlight::default(),
+            patience: Patience::default(),
         };
         let own_source = ledger_source_id(key).map_err(bad_seed)?;
         let pack_records = options.pack_records;
-        Ok(Self { writer, closing, own_source, verifier, pack_records, queue: VecDeque::new() })
+        Ok(Self {
+            writer,
+            closing,
+            own_source,
+            verifier,
+            pack_records,
+            queue: VecDeque::new(),
+            put: None,
+        })
     }
 
     /// What reads this ledger.
@@ -180,20 +194,62 @@ impl LedgerCore {
     /// Goes on with the segment that is to be written; if there is none, begins one with what was
     /// submitted; if nothing was, takes in what others have written.
     ///
+    /// Of several submissions the later ones go into a segment behind the first, as they do when
+    /// they arrive while that is being written; the next step writes it.
+    ///
     /// # Errors
     /// [`AppendError::Stopped`]: it can no longer write. Open the ledger anew.
     pub fn step(&mut self) -> Result<Step, AppendError> {
-        let stepped = if self.writer.round.is_some() {
-            self.writer.step()
-        } else if let Some(first) = self.queue.pop_front() {
-            self.writer.begin(first, &mut || self.queue.pop_front())
-        } else {
-            self.writer.follow().map(|_| {
-                self.writer.write_hint_if_stale();
-                Step::Done(std::time::Duration::ZERO)
-            })
+        self.next().and_then(|next| self.go_on(next)).map_err(AppendError::Stopped)
+    }
+
+    fn next(&mut self) -> Result<Next, String> {
+        if let Some(put) = self.put.take() {
+            return Ok(Next::Put(put));
+        }
+        if self.writer.round.is_some() {
+            return self.writer.step();
+        }
+        if !self.queue.is_empty() {
+            self.gather(self.queue.len().div_ceil(2));
+        }
+        if self.writer.has_gathered() {
+            return self.writer.start();
+        }
+        self.writer.follow()?;
+        self.writer.write_hint_if_stale();
+        Ok(Next::Step(Step::Done(Duration::ZERO)))
+    }
+
+    fn go_on(&mut self, next: Next) -> Result<Step, String> {
+        let put = match next {
+            Next::Put(put) => put,
+            Next::Step(step) => return Ok(step),
         };
-        stepped.map_err(AppendError::Stopped)
+        self.gather(self.queue.len());
+        let written = put.run(self.writer.tail.reader.store(), &*self.writer.clock);
+        let next = self.writer.written(written)?;
+        let pause = self.writer.settle()?;
+        Ok(match next {
+            Next::Put(put) => {
+                self.put = Some(put);
+                Step::Again(Duration::ZERO)
+            }
+            Next::Step(Step::Done(_)) if self.writer.has_gathered() => Step::Again(pause),
+            Next::Step(Step::Done(_)) => Step::Done(pause),
+            Next::Step(again) => again,
+        })
+    }
+
+    /// Adds up to so many of the submissions to the segment that is gathered.
+    fn gather(&mut self, submissions: usize) {
+        for _ in 0..submissions {
+            if !self.writer.takes_more() {
+                return;
+            }
+            let Some(request) = self.queue.pop_front() else { return };
+            self.writer.gather(request);
+        }
     }
 
     /// What packs this ledger; it may be called while the core is at work.

@@ -28,6 +28,7 @@ mod mirror;
 mod objects;
 mod own;
 mod pack;
+mod put;
 mod reader;
 mod recent;
 mod recover;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::append::{IndexRun, Prepared};
-use crate::batch::Batch;
+use crate::batch::{Batch, Gathered};
 use crate::{AppendError, Receipt, SignedCheckpoint};
 
 pub(crate) type Reply = oneshot::Sender<Result<Receipt, AppendError>>;
@@ -20,16 +20,6 @@ pub(crate) struct Request {
     pub(crate) prepared: Prepared,
     pub(crate) reply: Reply,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Request {
-    /// Gives back what the request holds, then answers: whoever has the answer finds the room.
-    pub(crate) fn answer(self, answer: Result<Receipt, AppendError>) {
-        let Self { prepared, reply, permit } = self;
-        drop((prepared, permit));
-        // Nobody may be waiting any more; what the answer says holds all the same.
-        let _ = reply.send(answer);
-    }
 }
 
 #[derive(Debug)]
@@ -47,18 +37,24 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Adds a request to the round and its records to the batch.
-    pub(crate) fn add(&mut self, batch: &mut Batch<'_>, request: Request) {
-        let outcome = batch.add(&request.prepared);
+    /// Adds a request to the round and its records to the batch; `before` is what is still being
+    /// written before it.
+    pub(crate) fn add(&mut self, batch: &mut Batch, request: Request, before: Option<&Gathered>) {
+        let outcome = batch.add(&request.prepared, before);
         self.entries.push(Entry { request, outcome });
     }
 
     /// Adds the records of all requests to a new batch: the log has gone on, so that some may be
     /// repeats by now, or contradict what is there.
-    pub(crate) fn add_again(&mut self, batch: &mut Batch<'_>) {
+    pub(crate) fn add_again(&mut self, batch: &mut Batch) {
         for Entry { request, outcome } in &mut self.entries {
-            *outcome = batch.add(&request.prepared);
+            *outcome = batch.add(&request.prepared, None);
         }
+    }
+
+    /// Takes in what was gathered behind it; [`Round::add_again`] evaluates all of it anew.
+    pub(crate) fn join(&mut self, behind: Self) {
+        self.entries.extend(behind.entries);
     }
 
     /// Whether somebody is refused for want of records that another process may have written.
@@ -74,20 +70,35 @@ impl Round {
 
     /// Answers everybody; `checkpoint` covers their records.
     pub(crate) fn answer(self, checkpoint: &Arc<SignedCheckpoint>) {
-        for Entry { request, outcome } in self.entries {
-            request.answer(outcome.map(|runs| Receipt {
+        self.answer_each(|outcome| {
+            outcome.map(|runs| Receipt {
                 first_index: runs[0].first,
                 count: runs.iter().map(|run| run.count).sum(),
                 runs,
                 checkpoint: Arc::clone(checkpoint),
-            }));
-        }
+            })
+        });
     }
 
     /// Tells everybody that the ledger has stopped.
     pub(crate) fn stop(self, why: &str) {
-        for Entry { request, .. } in self.entries {
-            request.answer(Err(AppendError::Stopped(why.to_owned())));
+        self.answer_each(|_| Err(AppendError::Stopped(why.to_owned())));
+    }
+
+    /// Gives back what the requests hold, then answers: whoever has the answer finds the room.
+    fn answer_each(
+        mut self,
+        answer: impl Fn(Result<Vec<IndexRun>, AppendError>) -> Result<Receipt, AppendError>,
+    ) {
+        let permits = self.entries.iter_mut().filter_map(|entry| entry.request.permit.take());
+        // At once: each would take the lock that new appends take.
+        drop(permits.reduce(|mut all, permit| {
+            all.merge(permit);
+            all
+        }));
+        for Entry { request, outcome } in self.entries {
+            // Nobody may be waiting any more; what the answer says holds all the same.
+            let _ = request.reply.send(answer(outcome));
         }
     }
 }

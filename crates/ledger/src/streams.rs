@@ -9,6 +9,10 @@ use stele_record::{Boot, ChainHead, Epoch, EpochSecret, Seq, SourceId};
 
 use crate::format::Head;
 
+/// By keys that are digests, or contain one. The hasher is seeded anew in each process: nobody who
+/// chooses such keys can foresee which of them meet.
+pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// One boot of one source.
 pub(crate) type StreamId = (SourceId, Boot);
 
@@ -48,10 +52,10 @@ struct State {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    states: HashMap<StreamId, State>,
-    latest: HashMap<SourceId, Boot>,
+    states: Map<StreamId, State>,
+    latest: Map<SourceId, Boot>,
     /// One secret for each epoch: a second one would leave records that cannot be opened.
-    secrets: HashMap<(SourceId, Epoch), EpochSecret>,
+    secrets: Map<(SourceId, Epoch), EpochSecret>,
 }
 
 impl Streams {

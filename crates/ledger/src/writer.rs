@@ -8,9 +8,12 @@
 //! that cannot be written for lack of space is tried again until there is some; any other lasting
 //! failure stops the writer, and with it the ledger.
 //!
-//! It has no thread and never sleeps: [`Writer::begin`] and [`Writer::step`] do one thing and say
-//! how long to wait before the next; `ledger` calls them from a thread, [`crate::LedgerCore`] lets
-//! anybody call them.
+//! While a segment is being written, the next one is gathered behind it, as if it were in the log
+//! already; if it does not get there, what was gathered behind it is evaluated anew, with it. There
+//! is one write in flight at a time, and nobody is answered before what precedes is signed for.
+//!
+//! It has no thread and never sleeps: each method does one thing and says what is to be done next;
+//! `ledger` calls them from threads, [`crate::LedgerCore`] lets anybody call them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +30,8 @@ use crate::format::{Digest, Writer as WriterId};
 use crate::info::checkpoint_hint;
 use crate::invariant::invariant;
 use crate::objects::{Object, segment_name};
-use crate::own::OwnSource;
+use crate::own::{OwnPosition, OwnSource};
+use crate::put::{SegmentPut, Written};
 use crate::round::{Request, Round};
 use crate::tail::{Tail, enter};
 use crate::{ReadError, SignedCheckpoint};
@@ -84,8 +88,51 @@ pub(crate) struct Writer {
     /// Set when the ledger is being closed: nothing is waited for any more.
     pub(crate) closing: Arc<AtomicBool>,
     pub(crate) others: Others,
-    /// What is still to be written.
+    /// What is to be written again.
     pub(crate) round: Option<Round>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) patience: Patience,
+}
+
+/// For how long the next segment may wait for more records. What a segment costs beside its records
+/// is shared by them, and whoever was just answered is likely to come again at once: so the next one
+/// waits until it has half of what was under way when the last one was written, but never longer
+/// than that write took.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    records: u64,
+    /// By the monotonic clock.
+    until: Duration,
+}
+
+/// The segments between being gathered and being part of the log.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    /// What is gathered for the next segment.
+    gathering: Option<(Batch, Round)>,
+    /// What is being written.
+    writing: Option<Segment>,
+    /// What is durable but not signed for.
+    durable: Option<Segment>,
+}
+
+/// A segment, whom it answers, and where the ledger's own source stood before it.
+#[derive(Debug)]
+struct Segment {
+    gathered: Gathered,
+    round: Round,
+    own: OwnPosition,
+    /// Whether the next segment may be gathered before it is durable.
+    may_be_followed: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Run it, and tell [`Writer::written`].
+    Put(SegmentPut),
+    /// See [`Step`].
+    Step(Step),
 }
 
 impl std::fmt::Debug for Writer {
@@ -128,32 +175,66 @@ enum Unwritten {
 }
 
 impl Writer {
-    /// Gathers the next segment and tries to write it.
-    ///
-    /// # Errors
-    /// Why the ledger can no longer write.
-    pub(crate) fn begin(
-        &mut self,
-        first: Request,
-        more: &mut dyn FnMut() -> Option<Request>,
-    ) -> Result<Step, String> {
-        let reader = self.tail.reader.clone();
-        let mut batch = Batch::new(&reader, self.segment());
-        let mut round = Round::default();
-        round.add(&mut batch, first);
-        while batch.count() < self.limits.records && batch.bytes() < self.limits.bytes {
-            let Some(request) = more() else { break };
-            round.add(&mut batch, request);
-        }
-        self.attempt(batch, round)
+    /// Whether the next segment takes another request now.
+    pub(crate) fn takes_more(&self) -> bool {
+        let InFlight { gathering, writing, .. } = &self.in_flight;
+        let room = gathering.as_ref().is_none_or(|(batch, _)| {
+            batch.count() < self.limits.records && batch.bytes() < self.limits.bytes
+        });
+        room && writing.as_ref().is_none_or(|segment| segment.may_be_followed)
     }
 
-    /// Goes on with the segment that is still to be written.
+    /// How long to wait for more requests before what is gathered is written; zero where it is
+    /// enough.
+    pub(crate) fn patience(&self) -> Duration {
+        let gathered = self.in_flight.gathering.as_ref().map_or(0, |(batch, _)| batch.count());
+        if gathered >= self.patience.records || !self.takes_more() {
+            return Duration::ZERO;
+        }
+        self.patience.until.saturating_sub(self.clock.monotonic())
+    }
+
+    /// Whether something is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.in_flight.writing.is_some()
+    }
+
+    /// Whether anything is gathered.
+    pub(crate) fn has_gathered(&self) -> bool {
+        self.in_flight.gathering.is_some()
+    }
+
+    /// Adds a request to the next segment. To be called while [`Writer::takes_more`] only.
+    pub(crate) fn gather(&mut self, request: Request) {
+        if self.in_flight.gathering.is_none() {
+            let batch = Batch::new(self.tail.reader.clone(), self.segment());
+            self.in_flight.gathering = Some((batch, Round::default()));
+        }
+        let InFlight { gathering, writing, .. } = &mut self.in_flight;
+        if let Some((batch, round)) = gathering {
+            round.add(batch, request, writing.as_ref().map(|segment| &segment.gathered));
+        }
+    }
+
+    /// Goes on with what was gathered, while nothing is being written.
     ///
     /// # Errors
     /// Why the ledger can no longer write.
-    pub(crate) fn step(&mut self) -> Result<Step, String> {
-        let Some(mut round) = self.round.take() else { return Ok(Step::Done(Duration::ZERO)) };
+    pub(crate) fn start(&mut self) -> Result<Next, String> {
+        match self.in_flight.gathering.take() {
+            Some((batch, round)) => self.begin(batch, round),
+            None => Ok(Next::Step(Step::Done(Duration::ZERO))),
+        }
+    }
+
+    /// Goes on with the segment that is to be written again.
+    ///
+    /// # Errors
+    /// Why the ledger can no longer write.
+    pub(crate) fn step(&mut self) -> Result<Next, String> {
+        let Some(mut round) = self.round.take() else {
+            return Ok(Next::Step(Step::Done(Duration::ZERO)));
+        };
         let number = self.tail.next.0;
         if let Err(error) = self.advance() {
             return self.again(round, PUT_PAUSE, &error);
@@ -161,10 +242,9 @@ impl Writer {
         if self.tail.next.0 > number {
             round.attempts = 0;
         }
-        let reader = self.tail.reader.clone();
-        let mut batch = Batch::new(&reader, self.segment());
+        let mut batch = Batch::new(self.tail.reader.clone(), self.segment());
         round.add_again(&mut batch);
-        self.attempt(batch, round)
+        self.begin(batch, round)
     }
 
     /// Takes in what others have written, and signs for it; whether there was anything.
@@ -172,7 +252,7 @@ impl Writer {
     /// # Errors
     /// Why the ledger can no longer write. What cannot be read now is left for later.
     pub(crate) fn follow(&mut self) -> Result<bool, String> {
-        if self.round.is_some() {
+        if self.round.is_some() || self.is_writing() {
             return Ok(false);
         }
         let size = self.latest.size;
@@ -188,14 +268,21 @@ impl Writer {
 
     /// Answers what is still to be written: the ledger has stopped.
     pub(crate) fn stop(&mut self, why: &str) {
-        if let Some(round) = self.round.take() {
-            round.stop(why);
-        }
+        let InFlight { gathering, writing, durable } = std::mem::take(&mut self.in_flight);
+        let segments = [durable, writing].into_iter().flatten().map(|segment| segment.round);
+        let gathering = gathering.map(|(_, round)| round);
+        segments.chain(self.round.take()).chain(gathering).for_each(|round| round.stop(why));
     }
 
+    /// The next segment, behind the one that is being written if one is.
     fn segment(&self) -> SegmentId {
-        let (number, previous) = self.tail.next;
         let first = self.tail.reader.tree().size();
+        let (number, previous) = match &self.in_flight.writing {
+            Some(Segment { gathered, .. }) => {
+                (gathered.built.head.number + 1, gathered.built.digest)
+            }
+            None => self.tail.next,
+        };
         SegmentId { number, previous, writer: self.id, first }
     }
 
@@ -208,45 +295,110 @@ impl Writer {
         advanced
     }
 
-    fn attempt(&mut self, mut batch: Batch<'_>, mut round: Round) -> Result<Step, String> {
+    /// Builds a segment; what it answers was evaluated against everything before it.
+    fn begin(&mut self, mut batch: Batch, round: Round) -> Result<Next, String> {
         if batch.count() == 0 {
             return self.answer_without_writing(round);
         }
         let (first, own) = (batch.first(), self.own.position());
-        if self.is_retired() {
-            self.tail.reader.tree_mut().truncate(first);
-            return self.fail(round, KEY_REPLACED.to_owned());
-        }
-        match self.add_own(&mut batch).and_then(|()| self.write(batch, round.attempts)) {
-            Ok(gathered) => {
-                let expected = (gathered.built.len(), gathered.built.digest);
-                let object = match self.commit(gathered) {
-                    Ok(object) => object,
-                    Err(why) => return self.fail(round, why),
-                };
-                round.answer(&self.latest);
-                self.read_back(&object, expected);
-                self.hint.stale = true;
-                self.write_hint_if_due();
-                Ok(Step::Done(self.give_way()))
-            }
-            Err(unwritten) => {
+        let built = if self.is_retired() {
+            Err(KEY_REPLACED.to_owned())
+        } else {
+            self.add_own(&mut batch).and_then(|()| {
+                let time = self.ledger_time();
+                batch.finish(time).map_err(|e| format!("the tree cannot be read: {e}"))
+            })
+        };
+        let gathered = match built {
+            Ok(gathered) => gathered,
+            Err(why) => {
                 self.tail.reader.tree_mut().truncate(first);
                 self.own.take_back(own);
-                let (attempts, pause) = match unwritten {
-                    Unwritten::Again(pause) => (round.attempts + 1, pause),
-                    Unwritten::Full => (round.attempts, FULL_PAUSE),
-                    Unwritten::Stop(why) => return self.fail(round, why),
-                };
-                round.attempts = attempts;
-                self.round = Some(round);
-                Ok(Step::Again(pause))
+                return self.fail(round, why);
             }
+        };
+        let put = SegmentPut::new(&gathered.built);
+        // What the ledger records of itself depends on the log, not on what may get there.
+        let plain = self.own.position() == own && !self.signer.has_successor();
+        let may_be_followed = plain && self.give_way().is_zero();
+        self.in_flight.writing = Some(Segment { gathered, round, own, may_be_followed });
+        Ok(Next::Put(put))
+    }
+
+    /// Decides about the segment that was being written. If it is durable, [`Writer::settle`] is to
+    /// be called, after the next put was begun if there is one.
+    ///
+    /// # Errors
+    /// Why the ledger can no longer write.
+    pub(crate) fn written(&mut self, written: Written) -> Result<Next, String> {
+        let done = Ok(Next::Step(Step::Done(Duration::ZERO)));
+        let Some(segment) = self.in_flight.writing.take() else { return done };
+        self.others.write = written.took;
+        let number = segment.gathered.built.head.number;
+        match self.judge(number, written.result, segment.round.attempts) {
+            Ok(()) => {
+                self.tail.next = (number + 1, segment.gathered.built.digest);
+                self.tail.unflushed = None;
+                let behind =
+                    self.in_flight.gathering.as_ref().map_or(0, |(batch, _)| batch.count());
+                let records = segment.gathered.built.head.count.saturating_add(behind) / 2;
+                self.in_flight.durable = Some(segment);
+                let until = self.clock.monotonic().saturating_add(self.others.write);
+                self.patience = Patience { records, until };
+                let enough = |batch: &Batch| batch.count() > 0 && batch.count() >= records;
+                match self.in_flight.gathering.take_if(|(batch, _)| enough(batch)) {
+                    Some((batch, round)) => self.begin(batch, round),
+                    None => done,
+                }
+            }
+            Err(unwritten) => self.take_back(segment, unwritten),
         }
     }
 
+    /// Keeps for later what was not written, and what was gathered behind it.
+    fn take_back(&mut self, segment: Segment, unwritten: Unwritten) -> Result<Next, String> {
+        let Segment { gathered, mut round, own, .. } = segment;
+        self.tail.reader.tree_mut().truncate(gathered.built.head.first);
+        self.own.take_back(own);
+        if let Some((_, behind)) = self.in_flight.gathering.take() {
+            round.join(behind);
+        }
+        let pause = match unwritten {
+            Unwritten::Again(pause) => {
+                round.attempts += 1;
+                pause
+            }
+            Unwritten::Full => FULL_PAUSE,
+            Unwritten::Stop(why) => return self.fail(round, why),
+        };
+        self.round = Some(round);
+        Ok(Next::Step(Step::Again(pause)))
+    }
+
+    /// Signs for the segment that is durable and answers; how long to wait before taking more.
+    ///
+    /// # Errors
+    /// Why the ledger can no longer write.
+    pub(crate) fn settle(&mut self) -> Result<Duration, String> {
+        let Some(segment) = self.in_flight.durable.take() else { return Ok(Duration::ZERO) };
+        let Segment { gathered, round, .. } = segment;
+        let expected = (gathered.built.len(), gathered.built.digest);
+        let object = match self.commit(gathered) {
+            Ok(object) => object,
+            Err(why) => {
+                round.stop(&why);
+                return Err(why);
+            }
+        };
+        round.answer(&self.latest);
+        self.read_back(&object, expected);
+        self.hint.stale = true;
+        self.write_hint_if_due();
+        Ok(self.give_way())
+    }
+
     /// Answers a round in which nothing is new.
-    fn answer_without_writing(&mut self, round: Round) -> Result<Step, String> {
+    fn answer_without_writing(&mut self, round: Round) -> Result<Next, String> {
         // What was taken in before a read failed is not signed for: others may have gone on since.
         let unsigned = self.tail.reader.tree().size() != self.latest.size.0;
         if unsigned || round.lacks_records() {
@@ -257,7 +409,7 @@ impl Writer {
             }
             if self.tail.next.0 > number {
                 self.round = Some(round);
-                return Ok(Step::Again(Duration::ZERO));
+                return Ok(Next::Step(Step::Again(Duration::ZERO)));
             }
         }
         // Its own replacement of the key, of a write whose outcome was not known, is finished.
@@ -269,7 +421,7 @@ impl Writer {
         match settled {
             Ok(()) => {
                 round.answer(&self.latest);
-                Ok(Step::Done(Duration::ZERO))
+                Ok(Next::Step(Step::Done(Duration::ZERO)))
             }
             Err(SettleError::Later(error)) => self.again(round, PUT_PAUSE, &error),
             Err(SettleError::Stop(why)) => self.fail(round, why),
@@ -282,7 +434,7 @@ impl Writer {
         mut round: Round,
         pause: Duration,
         error: &ReadError,
-    ) -> Result<Step, String> {
+    ) -> Result<Next, String> {
         round.attempts += 1;
         if round.attempts >= PUT_ATTEMPTS || self.closing.load(Ordering::Relaxed) {
             let number = self.tail.next.0;
@@ -291,10 +443,10 @@ impl Writer {
         }
         tracing::warn!(%error, "what others have written cannot be taken in; trying again");
         self.round = Some(round);
-        Ok(Step::Again(pause))
+        Ok(Next::Step(Step::Again(pause)))
     }
 
-    fn fail(&mut self, round: Round, why: String) -> Result<Step, String> {
+    fn fail(&self, round: Round, why: String) -> Result<Next, String> {
         round.stop(&why);
         Err(why)
     }
@@ -309,7 +461,7 @@ impl Writer {
         Duration::ZERO
     }
 
-    fn add_own(&mut self, batch: &mut Batch<'_>) -> Result<(), Unwritten> {
+    fn add_own(&mut self, batch: &mut Batch) -> Result<(), String> {
         let monotonic = self.clock.monotonic();
         if !self.own.is_due(monotonic) {
             return Ok(());
@@ -317,9 +469,8 @@ impl Writer {
         let now = self.clock.now();
         self.own.align(&self.tail.reader.streams(), now);
         let submission = self.own.submit(&self.latest.note, now, monotonic);
-        let added = prepare(submission).and_then(|prepared| batch.add(&prepared));
-        let refused = |e| Unwritten::Stop(format!("the ledger's own record was refused: {e}"));
-        added.map(drop).map_err(refused)
+        let added = prepare(submission).and_then(|prepared| batch.add(&prepared, None));
+        added.map(drop).map_err(|e| format!("the ledger's own record was refused: {e}"))
     }
 
     /// The time of segments and checkpoints: it never runs backwards, whatever the clock does.
@@ -329,21 +480,17 @@ impl Writer {
         self.tail.last_time
     }
 
-    /// Tries to make a batch durable under the next number.
-    fn write(&mut self, batch: Batch<'_>, attempts: usize) -> Result<Gathered, Unwritten> {
-        let time = self.ledger_time();
-        let gathered = batch
-            .finish(time)
-            .map_err(|e| Unwritten::Stop(format!("the tree cannot be read: {e}")))?;
-        let built = &gathered.built;
-        let number = built.head.number;
+    /// Whether a segment counts, by what the store said when it was created.
+    fn judge(
+        &self,
+        number: u64,
+        result: Result<(), StoreError>,
+        attempts: usize,
+    ) -> Result<(), Unwritten> {
         let name = segment_name(number);
-        let begin = self.clock.monotonic();
-        let put = self.tail.reader.store().put_new(&name, &built.slices());
-        self.others.write = self.clock.monotonic().saturating_sub(begin);
-        let error = match put {
-            Ok(_) => match self.tail.is_overtaken(number) {
-                Ok(false) => return Ok(gathered),
+        let error = match result {
+            Ok(()) => match self.tail.is_overtaken(number) {
+                Ok(false) => return Ok(()),
                 Ok(true) => {
                     // Nobody takes it in, for the same reason.
                     let retired = self.tail.reader.store().retire(&name);
@@ -377,11 +524,8 @@ impl Writer {
 
     /// Makes a durable segment part of the log: tables, then a signed checkpoint.
     fn commit(&mut self, gathered: Gathered) -> Result<Arc<Object>, String> {
-        let Gathered { built, taken, bytes } = gathered;
-        let (number, digest) = (built.head.number, built.digest);
-        let object = Arc::new(Object::of_built(segment_name(number), built));
-        self.tail.next = (number + 1, digest);
-        self.tail.unflushed = None;
+        let Gathered { built, taken, bytes, .. } = gathered;
+        let object = Arc::new(Object::of_built(segment_name(built.head.number), built));
         enter(&self.tail.reader, &object);
         let range = object.head.first..object.head.end();
         self.tail.reader.recent_mut().keep(range, bytes, taken);

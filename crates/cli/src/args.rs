@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::GlobalArgs;
+use crate::client::Query;
 use crate::commands::{
     agent, bench, completion, configure, coverage, demo, diff, export, fsck, get, help, history,
     import, ip, kubeconfig, leaf_mirror, log, mirror, reference, referrers, state, up, verify,
@@ -102,6 +103,29 @@ pub(crate) struct NamespaceArgs {
     /// All namespaces
     #[arg(long, short = 'A')]
     pub(crate) all_namespaces: bool,
+}
+
+/// Which changes of the objects that are followed.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ChangeArgs {
+    /// Label selector
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Only pods, nodes, services and endpoint slices with this address before or after the change
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// Only what this object owns before or after the change, itself or through others
+    #[arg(long, value_name = "TYPE/NAME|UID")]
+    owner: Option<String>,
+}
+
+impl ChangeArgs {
+    /// Adds them to a question.
+    pub(crate) fn add(&self, query: &mut Query) {
+        let Self { selector, ip, owner } = self.clone();
+        let given = [("selector", selector), ("ip", ip), ("owner", owner)];
+        query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    }
 }
 
 /// Which of several recorded clusters.

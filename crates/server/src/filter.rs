@@ -32,18 +32,23 @@ impl FilterParams {
             resource: self.kind,
             namespace: self.namespace,
             name: self.name,
-            labels: selector::<LabelSelector>("selector", self.selector)?,
-            fields: selector::<FieldSelector>("field_selector", self.field_selector)?,
+            labels: read::<LabelSelector>("selector", self.selector)?.unwrap_or_default(),
+            fields: read::<FieldSelector>("field_selector", self.field_selector)?
+                .unwrap_or_default(),
         })
     }
 }
 
-fn selector<T: FromStr<Err = StateError> + Default>(
+/// Reads a parameter; an error names it.
+pub(crate) fn read<T: FromStr<Err = StateError>>(
     name: &str,
     text: Option<String>,
-) -> Result<T, ApiError> {
-    match text {
-        None => Ok(T::default()),
-        Some(text) => text.parse().map_err(|e| ApiError::invalid(format!("{name}: {e}"))),
-    }
+) -> Result<Option<T>, ApiError> {
+    let read = |text: String| {
+        text.parse().map_err(|e: StateError| {
+            let error = ApiError::invalid(format!("{name}: {e}"));
+            if e.hint().is_empty() { error } else { error.hint(e.hint()) }
+        })
+    };
+    text.map(read).transpose()
 }

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::{PoisonError, RwLock};
 
-use stele_state::query::{Change, ChangeBody, Changes, Cursor, Filter, Matcher, Version};
+use stele_state::query::{Change, ChangeBody, ChangeFilter, Changes, Cursor, Matcher, Version};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
@@ -110,7 +110,8 @@ impl Recent {
         loop {
             let (found, names) = views
                 .ask(move |state| {
-                    let found = state.changes(next, &Filter::default(), RECENT_BATCH_CHANGES)?;
+                    let found =
+                        state.changes(next, &ChangeFilter::default(), RECENT_BATCH_CHANGES)?;
                     // Afterwards: no change may be of a name that was not counted.
                     Ok((found, state.names_known()?))
                 })

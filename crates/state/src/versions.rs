@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use redb::{ReadableTable, Table};
 
 use crate::StateError;
-use crate::query::Verb;
+use crate::query::{Cursor, Verb};
 use crate::rv::{Rank, order_key};
 use crate::tables::{VersionRow, row, unrow};
 
@@ -69,6 +69,11 @@ impl VersionRow {
             Verb::Listed | Verb::Added | Verb::Modified => Rank::Body,
         };
         order_key(&self.rv, self.number, rank)
+    }
+
+    /// Where it stands in the log.
+    pub(crate) fn place(&self) -> Cursor {
+        Cursor { index: self.index, ordinal: self.ordinal }
     }
 
     fn pack(&self, before: &Self) -> Packed {
@@ -183,9 +188,28 @@ pub(crate) fn all(
 pub(crate) fn last_where(
     table: &impl ReadableTable<Key, Value>,
     object: u64,
+    wanted: impl FnMut(&VersionRow) -> bool,
+) -> Result<Option<VersionRow>, StateError> {
+    last_in(table, all_of(object), wanted)
+}
+
+/// As [`last_where`], of the versions before an order key.
+pub(crate) fn last_before(
+    table: &impl ReadableTable<Key, Value>,
+    object: u64,
+    order: &[u8],
     mut wanted: impl FnMut(&VersionRow) -> bool,
 ) -> Result<Option<VersionRow>, StateError> {
-    for entry in table.range(all_of(object))?.rev() {
+    let range = (object, [].as_slice())..(object, order);
+    last_in(table, range, |version| version.order().as_slice() < order && wanted(version))
+}
+
+fn last_in(
+    table: &impl ReadableTable<Key, Value>,
+    range: Range<(u64, &[u8])>,
+    mut wanted: impl FnMut(&VersionRow) -> bool,
+) -> Result<Option<VersionRow>, StateError> {
+    for entry in table.range(range)?.rev() {
         let found = unpack(entry?.1.value())?.into_iter().rev().find(&mut wanted);
         if found.is_some() {
             return Ok(found);

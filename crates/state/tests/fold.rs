@@ -8,7 +8,9 @@ use common::{CLUSTER, Log, Pod, Random, S, fold_into, import, recordings};
 use stele_record::frame::ListPage;
 use stele_record::kube::{Resource, ResourceList};
 use stele_record::{Gap, GapReason, Kind, ObservedTime};
-use stele_state::query::{ChangeBody, Cursor, Filter, LabelSelector, ListQuery, Listing, Verb};
+use stele_state::query::{
+    ChangeBody, ChangeFilter, Cursor, Filter, LabelSelector, ListQuery, Listing, Verb,
+};
 use stele_state::{FoldRecord, Point, State, StateError, Time};
 
 const PODS: &str = "v1/pods";
@@ -226,7 +228,7 @@ fn an_announced_gap_is_replaced_by_the_record_that_ends_it() {
     // As it was known while it lasted:
     assert_eq!(reasons(&list(&state, Point::Index(1))), ["expired"]);
     assert_eq!(reasons(&list(&state, Point::Index(2))), ["denied"]);
-    let told = state.changes(Cursor::default(), &pods(), 100).unwrap().changes;
+    let told = state.changes(Cursor::default(), &pods().into(), 100).unwrap().changes;
     let gaps = told.iter().filter(|change| matches!(change.body, ChangeBody::Gap(_)));
     assert_eq!(gaps.count(), 3);
 }
@@ -358,7 +360,7 @@ fn the_sequence_of_changes_can_be_resumed_anywhere() {
     let mut log = relisted();
     log.gap(112 * S, &gap(103, Some(110), false));
     let state = log.fold();
-    let all = state.changes(Cursor::default(), &Filter::default(), 100).unwrap();
+    let all = state.changes(Cursor::default(), &ChangeFilter::default(), 100).unwrap();
     assert!(all.complete);
     assert_eq!(all.next, Cursor { index: state.next_index(), ordinal: 0 });
     let told: Vec<String> = all
@@ -389,7 +391,7 @@ fn the_sequence_of_changes_can_be_resumed_anywhere() {
         let mut cursor = all.changes[start].at;
         let mut seen = Vec::new();
         loop {
-            let part = state.changes(cursor, &Filter::default(), 2).unwrap();
+            let part = state.changes(cursor, &ChangeFilter::default(), 2).unwrap();
             seen.extend(part.changes.iter().map(|change| change.at));
             cursor = part.next;
             if part.complete {
@@ -400,7 +402,7 @@ fn the_sequence_of_changes_can_be_resumed_anywhere() {
         assert_eq!(seen, wanted);
     }
     let filter = Filter { name: Some("b".to_owned()), ..pods() };
-    assert_eq!(state.changes(Cursor::default(), &filter, 100).unwrap().changes.len(), 4);
+    assert_eq!(state.changes(Cursor::default(), &filter.into(), 100).unwrap().changes.len(), 4);
 }
 
 #[test]
@@ -504,7 +506,7 @@ fn a_record_from_the_future_is_said_so() {
         empty.list(&ListQuery::new(pods(), Point::Now)),
         Err(StateError::NotFound { .. })
     ));
-    assert!(empty.changes(Cursor::default(), &Filter::default(), 1).unwrap().complete);
+    assert!(empty.changes(Cursor::default(), &ChangeFilter::default(), 1).unwrap().complete);
 }
 
 /// A recorder that is followed live brings a record at a time.

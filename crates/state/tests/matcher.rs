@@ -11,7 +11,7 @@ use stele_state::query::{ChangeBody, Cursor, Filter};
 fn all(state: &State, filter: &Filter) -> Vec<(Cursor, ChangeBody)> {
     let (mut found, mut next) = (Vec::new(), Cursor::default());
     loop {
-        let part = state.changes(next, filter, 5_000).unwrap();
+        let part = state.changes(next, &filter.clone().into(), 5_000).unwrap();
         found.extend(part.changes.into_iter().map(|change| (change.at, change.body)));
         next = part.next;
         if part.complete {

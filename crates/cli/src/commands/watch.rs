@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use stele_server::api::{HistoryItem, WatchItem};
 
 use crate::app::{App, ConnectArgs};
-use crate::args::{ClusterArgs, NamespaceArgs};
+use crate::args::{ChangeArgs, ClusterArgs, NamespaceArgs};
 use crate::client::Query;
 use crate::commands::diff::change_word;
 use crate::error::{CliError, Exit, Outcome};
@@ -26,6 +26,8 @@ use crate::when::rfc3339;
   stele watch -A
   stele watch deploy/web -n shop -o jsonl
   stele watch pods --since 2h
+  stele watch -A --ip 10.244.1.7 --since 1d
+  stele watch -n shop --owner deploy/web
   stele watch -A --from-index 812345 -o jsonl
 
 With -o jsonl each line has the index of its record: after a stop, go on with --from-index.")]
@@ -41,9 +43,8 @@ pub(crate) struct WatchArgs {
     from_index: Option<u64>,
     #[command(flatten)]
     namespace: NamespaceArgs,
-    /// Label selector
-    #[arg(long, short = 'l', value_name = "SELECTOR")]
-    selector: Option<String>,
+    #[command(flatten)]
+    changes: ChangeArgs,
     /// Output format
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     output: WatchOutput,
@@ -70,7 +71,7 @@ pub(crate) async fn run(app: &App, args: &WatchArgs) -> Outcome {
     let kind = what.map(|(kind, _)| kind);
     query.extend(kind.map(|kind| ("type", kind.to_owned())));
     query.extend(what.and_then(|(_, name)| name).map(|name| ("name", name.to_owned())));
-    query.extend(args.selector.clone().map(|selector| ("selector", selector)));
+    args.changes.add(&mut query);
     if args.output == WatchOutput::Jsonl {
         query.push(("objects", String::from("true")));
     }

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use futures::Stream;
 use serde::Deserialize;
-use stele_state::query::Cursor;
+use stele_state::query::{ChangeFilter, Cursor, Ip, OwnerFilter};
 use stele_state::{Point, Time};
 use utoipa::IntoParams;
 
@@ -19,7 +19,7 @@ use super::export::first_taken_in;
 use crate::blocking::blocking;
 use crate::context::App;
 use crate::error::{ApiError, ErrorBody};
-use crate::filter::FilterParams;
+use crate::filter::{FilterParams, read};
 use crate::ledger_error::read_error;
 use crate::limits::EXPORT_CLOCK_AHEAD_MAX;
 use crate::params::{Params, flag};
@@ -53,6 +53,12 @@ pub(super) struct WatchParams {
     selector: Option<String>,
     /// Field selector.
     field_selector: Option<String>,
+    /// Only pods, nodes, services and endpoint slices that have this address before or after the
+    /// change.
+    ip: Option<String>,
+    /// Only objects that this one owns before or after the change, itself or through others:
+    /// TYPE/NAME, or a uid.
+    owner: Option<String>,
     /// `true` puts the objects themselves in.
     #[serde(default, deserialize_with = "flag")]
     objects: bool,
@@ -102,7 +108,11 @@ pub(super) async fn watch(
     };
     let feed = Feed {
         app,
-        filter: filter.read()?,
+        filter: ChangeFilter {
+            objects: filter.read()?,
+            ip: read::<Ip>("ip", params.ip)?,
+            owner: read::<OwnerFilter>("owner", params.owner)?,
+        },
         with_objects: params.objects,
         next: begin.cursor,
         since: begin.time,

@@ -278,8 +278,20 @@ impl TestSource {
 
     /// A line of a watch on config maps.
     pub(crate) fn event(&mut self, verb: &str, name: &str, rv: u64) {
+        self.event_with(verb, name, rv, "");
+    }
+
+    /// An event of an object that is owned.
+    pub(crate) fn owned_event(&mut self, verb: &str, name: &str, rv: u64, owner_uid: &str) {
+        let owner = format!(
+            r#"{{"apiVersion":"apps/v1","kind":"Deployment","name":"o","uid":"{owner_uid}"}}"#
+        );
+        self.event_with(verb, name, rv, &format!(r#","ownerReferences":[{owner}]"#));
+    }
+
+    fn event_with(&mut self, verb: &str, name: &str, rv: u64, metadata: &str) {
         let raw = format!(
-            r#"{{"type":"{verb}","object":{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"namespace":"shop","name":"{name}","uid":"uid-{name}","resourceVersion":"{rv}","labels":{{"app":"{name}"}}}},"data":{{"n":"{rv}"}}}}}}"#
+            r#"{{"type":"{verb}","object":{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"namespace":"shop","name":"{name}","uid":"uid-{name}","resourceVersion":"{rv}","labels":{{"app":"{name}"}}{metadata}}},"data":{{"n":"{rv}"}}}}}}"#
         );
         self.push(Kind::KUBE_WATCH, PayloadType::FRAME, Self::frame(None).join(raw.as_bytes()));
     }

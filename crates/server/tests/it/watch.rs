@@ -124,6 +124,33 @@ async fn changes_are_pushed_as_they_come_and_filtered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_what_an_owner_owns_is_pushed_and_taken_up_again() {
+    let server = TestServer::start().await;
+    let mut source = TestSource::new(1);
+    source.list(10);
+    for (rv, name) in (11..).zip(["a", "b", "a", "b", "a"]) {
+        source.owned_event("MODIFIED", name, rv, if name == "a" { "u-a" } else { "u-b" });
+    }
+    server.delivered(&source.submission()).await;
+    let query = "from_index=0&owner=u-a";
+    let whole = read(&server, query, None, 3).await;
+    let wanted = [11, 13, 15].map(|rv: u64| ("a".to_owned(), rv.to_string()));
+    assert_eq!(changes(&whole), wanted);
+    let rest = read(&server, query, Some(&whole[0].id), 2).await;
+    assert_eq!(changes(&rest), wanted[1..]);
+    source.owned_event("MODIFIED", "a", 16, "u-a");
+    server.delivered(&source.submission()).await;
+    let pushed = read(&server, query, Some(&whole[2].id), 1).await;
+    assert_eq!(changes(&pushed), [("a".to_owned(), "16".to_owned())]);
+    for (query, named) in [("ip=10.0.0", "ip: "), ("owner=a/b/c", "owner: ")] {
+        let answer = server.get(&format!("/v1/watch?{query}")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let answer = answer.text().await.unwrap();
+        assert!(answer.contains(named) && answer.contains("write "), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_server_says_where_to_go_on() {
     let server = TestServer::start().await;
     server.delivered(&TestSource::new(1).submission()).await;

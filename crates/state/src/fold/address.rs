@@ -220,14 +220,24 @@ struct LoadBalancer<'a> {
 /// What an object says about addresses; `None` if its type says nothing of them.
 pub(super) fn read(context: &Context, raw: &RawValue) -> Result<Option<AddressRow>, Fault> {
     let frame = &context.frame;
-    let read = match (frame.group.as_str(), frame.resource.as_str()) {
-        ("", "pods") => read_pod(raw.get()),
-        ("", "nodes") => read_node(raw.get()),
-        ("", "services") => read_service(raw.get()),
-        ("networking.k8s.io", "servicecidrs") => read_service_cidr(raw.get()),
+    addresses(&frame.group, &frame.resource, raw.get())
+        .map_err(|e| unusable(format!("addresses of an object: {e}")))
+}
+
+/// What the JSON of an object says about addresses; `None` if its type says nothing of them.
+pub(crate) fn addresses(
+    group: &str,
+    resource: &str,
+    text: &str,
+) -> Result<Option<AddressRow>, serde_json::Error> {
+    match (group, resource) {
+        ("", "pods") => read_pod(text),
+        ("", "nodes") => read_node(text),
+        ("", "services") => read_service(text),
+        ("networking.k8s.io", "servicecidrs") => read_service_cidr(text),
         _ => return Ok(None),
-    };
-    read.map(Some).map_err(|e| unusable(format!("addresses of an object: {e}")))
+    }
+    .map(Some)
 }
 
 fn read_pod(text: &str) -> Result<AddressRow, serde_json::Error> {

@@ -12,7 +12,7 @@ mod objects;
 mod slices;
 mod sources;
 
-pub(crate) use address::{HOST, NODE, POD, RANGE, SERVICE, ip_key, masked};
+pub(crate) use address::{HOST, NODE, POD, RANGE, SERVICE, addresses, ip_key, key_of, masked};
 pub(crate) use slices::SERVICE_NAME;
 
 use std::collections::{BTreeMap, HashMap};

@@ -4,6 +4,7 @@ use super::gaps::to_seen;
 use super::list::Found;
 use super::names::Chosen;
 use super::read::View;
+use super::relation::{ChangeFilter, Changed, Relation};
 use super::types::{Change, ChangeBody, Changes, Cursor};
 use super::{Filter, GapSeen};
 use crate::tables::{ALL, GapRow, LogRow, unrow};
@@ -21,6 +22,12 @@ pub(super) struct Wanted<'f> {
     filter: &'f Filter,
 }
 
+/// A filter with what it has to do with, resolved.
+struct WantedChanges<'f> {
+    objects: Wanted<'f>,
+    relation: Relation<'f>,
+}
+
 impl State {
     /// The recorded sequence of changes from a cursor on, gaps included. [`Changes::next`] is
     /// where to go on; when [`Changes::complete`], after [`State::subscribe`] told of more.
@@ -30,11 +37,13 @@ impl State {
     pub fn changes(
         &self,
         from: Cursor,
-        filter: &Filter,
+        filter: &ChangeFilter,
         limit: usize,
     ) -> Result<Changes, StateError> {
         let view = self.view()?;
-        let wanted = view.wanted(filter)?;
+        let objects = view.wanted(&filter.objects)?;
+        let relation = view.relation(filter, &objects.clusters)?;
+        let wanted = WantedChanges { objects, relation };
         let mut changes = Vec::new();
         let mut next = from;
         for (scanned, entry) in view.log_from(from)?.enumerate() {
@@ -43,7 +52,7 @@ impl State {
             }
             let (at, row) = entry?;
             next = Cursor { ordinal: at.ordinal.saturating_add(1), ..at };
-            if let Some(body) = view.change(row, &wanted)? {
+            if let Some(body) = view.change(at, row, &wanted)? {
                 changes.push(Change { at, body });
             }
         }
@@ -58,32 +67,46 @@ impl View {
         let Some(resource) = filter.resource.as_deref() else {
             return Ok(Wanted { clusters, types: None, filter });
         };
-        let mut chosen: Vec<Chosen> = Vec::new();
+        let chosen = self.chosen_in(&clusters, resource)?;
+        let types = chosen.iter().filter_map(|(_, chosen)| chosen.number).collect();
+        Ok(Wanted { clusters, types: Some(types), filter })
+    }
+
+    /// What goes by this name in these clusters; there must be something in one of them.
+    pub(super) fn chosen_in(
+        &self,
+        clusters: &[u32],
+        resource: &str,
+    ) -> Result<Vec<(u32, Chosen)>, StateError> {
+        let mut chosen = Vec::new();
         let mut error = None;
-        for cluster in &clusters {
+        for cluster in clusters {
             match self.choose(*cluster, resource) {
-                Ok(found) => chosen.push(found),
+                Ok(found) => chosen.push((*cluster, found)),
                 Err(e) => error = Some(e),
             }
         }
         match error {
             Some(error) if chosen.is_empty() => Err(error),
-            _ => {
-                let types = chosen.iter().filter_map(|chosen| chosen.number).collect();
-                Ok(Wanted { clusters, types: Some(types), filter })
-            }
+            _ => Ok(chosen),
         }
     }
 
-    fn change(&self, row: LogRow, wanted: &Wanted<'_>) -> Result<Option<ChangeBody>, StateError> {
+    fn change(
+        &self,
+        at: Cursor,
+        row: LogRow,
+        wanted: &WantedChanges<'_>,
+    ) -> Result<Option<ChangeBody>, StateError> {
         match row {
             LogRow::Version(type_id, object, order) => {
-                let Some(found) = self.changed_object(type_id, object, &order, wanted)? else {
+                let Some(found) = self.changed_object(at, type_id, object, &order, wanted)? else {
                     return Ok(None);
                 };
                 Ok(Some(ChangeBody::Object(Box::new(self.to_object(found, false)?))))
             }
             LogRow::Gap(cluster, type_id, number) => {
+                let wanted = &wanted.objects;
                 let of_cluster = cluster == ALL || wanted.clusters.contains(&cluster);
                 let of_type = type_id == ALL
                     || wanted.types.as_ref().is_none_or(|types| types.contains(&type_id));
@@ -105,15 +128,18 @@ impl View {
 
     fn changed_object(
         &self,
+        at: Cursor,
         type_id: u32,
         object: u64,
         order: &[u8],
-        wanted: &Wanted<'_>,
+        wanted: &WantedChanges<'_>,
     ) -> Result<Option<Found>, StateError> {
-        let filter = wanted.filter;
-        if wanted.types.as_ref().is_some_and(|types| !types.contains(&type_id))
-            || !wanted.clusters.contains(&self.type_row(type_id)?.cluster)
-        {
+        let WantedChanges { objects: Wanted { clusters, types, filter }, relation } = wanted;
+        if types.as_ref().is_some_and(|types| !types.contains(&type_id)) {
+            return Ok(None);
+        }
+        let of = self.type_row(type_id)?;
+        if !clusters.contains(&of.cluster) {
             return Ok(None);
         }
         let life = self.life(object)?;
@@ -127,8 +153,12 @@ impl View {
             return Ok(None);
         }
         let version = self.version(object, order)?;
+        let changed = Changed { object, at, of: &of, version: &version };
+        if !self.may_relate(&changed, relation)? {
+            return Ok(None);
+        }
         let body = self.body(object, &version)?;
-        if !filter.matches_inside(&body) {
+        if !filter.matches_inside(&body) || !self.relates(&changed, &body, relation)? {
             return Ok(None);
         }
         Ok(Some(Found { object, life, version, body: Some(body) }))

@@ -139,6 +139,12 @@ impl Slice {
         self.endpoints.len()
     }
 
+    /// Whether an endpoint has the address.
+    pub(super) fn has_address(&self, key: &IpKey) -> bool {
+        let mut addresses = self.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+        addresses.any(|text| ip_key(text).as_ref() == Some(key))
+    }
+
     fn selection(&self, endpoint: &Backend) -> Selection {
         Selection {
             namespace: self.namespace.clone(),

@@ -15,7 +15,7 @@ use super::read::{Bound, View};
 use super::snapshot::SnapshotQuery;
 use super::types::{AsOf, Cursor, GapSeen, Verb};
 use crate::tables::{ALL, GapRow, LifeRow, LogRow, VersionRow, unrow};
-use crate::{Point, State, StateError, Time, rv, versions};
+use crate::{Point, State, StateError, Time, rv};
 
 /// Most rows of the log that one call looks at.
 const SCAN_MAX: usize = 20_000;
@@ -256,7 +256,7 @@ impl Walk<'_> {
         {
             return Ok(None);
         }
-        let before = self.before(object, order, at)?;
+        let before = self.view.version_before(object, order, at)?;
         let carried = if unseen { reached.unwrap_or_default() } else { row.rv.clone() };
         self.compare(object, before, row, carried)
     }
@@ -294,25 +294,12 @@ impl Walk<'_> {
                 // What took the name at that very version stands right behind the end.
                 let passed = rv::compare(&row.rv, reached).is_some_and(std::cmp::Ordering::is_le)
                     && (object == own || row.rv != rv);
-                if passed || place(&row) < at {
+                if passed || row.place() < at {
                     return Ok(true);
                 }
             }
         }
         Ok(false)
-    }
-
-    /// The version in which the object existed before, as known at this place in the log.
-    fn before(
-        &self,
-        object: u64,
-        order: &[u8],
-        at: Cursor,
-    ) -> Result<Option<VersionRow>, StateError> {
-        let last = versions::last_where(&self.view.rows.versions, object, |row| {
-            row.order().as_slice() < order && place(row) < at
-        })?;
-        Ok(last.filter(|row| !Verb::from_code(row.verb).is_end()))
     }
 
     fn compare(
@@ -384,10 +371,6 @@ impl Walk<'_> {
         }
         Ok(steps)
     }
-}
-
-fn place(row: &VersionRow) -> Cursor {
-    Cursor { index: row.index, ordinal: row.ordinal }
 }
 
 impl View {

@@ -22,6 +22,7 @@ mod names;
 mod place;
 mod reached;
 mod read;
+mod relation;
 pub mod selector;
 mod shown;
 mod snapshot;
@@ -37,6 +38,7 @@ pub use ip_types::{
 };
 pub use lookup::Lookup;
 pub use matcher::Matcher;
+pub use relation::{ChangeFilter, Ip, OwnerFilter};
 pub use selector::{FieldSelector, LabelSelector};
 pub use snapshot::{ListPlace, Seen, Slot, Snapshot, SnapshotQuery};
 pub use types::{

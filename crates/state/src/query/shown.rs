@@ -52,6 +52,26 @@ pub(super) struct OwnerReference {
     controller: Option<bool>,
 }
 
+/// All owners that an object's JSON names, the controller among them. What can't be read names none.
+pub(super) fn owners(body: &str) -> Vec<OwnerReference> {
+    #[derive(Deserialize)]
+    struct Owned {
+        metadata: OwnedMeta,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OwnedMeta {
+        #[serde(default)]
+        owner_references: Option<Vec<OwnerReference>>,
+    }
+    // Most objects have no owner, and need not be parsed to tell.
+    if !body.contains("\"ownerReferences\"") {
+        return Vec::new();
+    }
+    let owned: Option<Owned> = serde_json::from_str(body).ok();
+    owned.and_then(|owned| owned.metadata.owner_references).unwrap_or_default()
+}
+
 impl Shown {
     /// What can't be read shows nothing.
     pub(super) fn read(body: &str) -> Self {

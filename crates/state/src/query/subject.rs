@@ -13,7 +13,7 @@ use crate::tables::{AddressRow, FactRow, IpKey, VersionRow};
 use crate::{StateError, Time};
 
 /// Longest owner chain that is followed.
-const OWNERS_MAX: usize = 8;
+pub(super) const OWNERS_MAX: usize = 8;
 
 /// What a version says of its object.
 pub(super) struct Subject {

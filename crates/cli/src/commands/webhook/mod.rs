@@ -20,7 +20,7 @@ use stele_server::api::WatchItem;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::app::{App, ConnectArgs};
-use crate::args::{ClusterArgs, NamespaceArgs};
+use crate::args::{ChangeArgs, ClusterArgs, NamespaceArgs};
 use crate::client::{Client, Query, causes};
 use crate::error::{CliError, Exit, Outcome};
 use crate::point;
@@ -83,9 +83,8 @@ pub(crate) struct WebhookArgs {
     allow_plaintext: bool,
     #[command(flatten)]
     namespace: NamespaceArgs,
-    /// Label selector
-    #[arg(long, short = 'l', value_name = "SELECTOR")]
-    selector: Option<String>,
+    #[command(flatten)]
+    changes: ChangeArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -104,7 +103,7 @@ pub(crate) async fn run(app: &App, args: &WebhookArgs) -> Outcome {
     let kind = what.map(|(kind, _)| kind);
     query.extend(kind.map(|kind| ("type", kind.to_owned())));
     query.extend(what.and_then(|(_, name)| name).map(|name| ("name", name.to_owned())));
-    query.extend(args.selector.clone().map(|selector| ("selector", selector)));
+    args.changes.add(&mut query);
     let mut begin = Query::new();
     begin.extend(point::optional(app, args.since.as_ref())?.map(|since| ("since", since)));
     begin.extend(args.from_index.map(|index| ("from_index", index.to_string())));

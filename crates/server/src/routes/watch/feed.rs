@@ -2,7 +2,7 @@
 
 use axum::response::sse::Event;
 use futures::{FutureExt, Stream, StreamExt, stream};
-use stele_state::query::{Change, ChangeBody, Changes, Cursor, Filter, Matcher};
+use stele_state::query::{Change, ChangeBody, ChangeFilter, Changes, Cursor, Matcher};
 use stele_state::{State, Time};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -21,11 +21,12 @@ use crate::signal::{larger, stopped};
 /// What is subscribed to, and how far it is.
 pub(super) struct Feed {
     pub(super) app: App,
-    pub(super) filter: Filter,
+    pub(super) filter: ChangeFilter,
     pub(super) with_objects: bool,
     pub(super) next: Cursor,
     pub(super) since: Option<Time>,
-    /// The filter as it is put to what was read for all, and for which names it is good.
+    /// The filter as it is put to what was read for all, and for which names it is good. None where
+    /// it takes more than the change to tell.
     pub(super) matcher: Option<(u64, Matcher)>,
 }
 
@@ -104,16 +105,18 @@ impl Feed {
     async fn read(&mut self) -> Result<Changes, ApiError> {
         let (next, with_objects) = (self.next, self.with_objects);
         let limit = if with_objects { WATCH_BATCH_OBJECTS } else { WATCH_BATCH_CHANGES };
-        let names = self.app.recent.names();
-        if self.matcher.as_ref().is_none_or(|(of, _)| *of != names) {
-            let filter = self.filter.clone();
-            let matcher = self.app.views.ask(move |state| state.matcher(&filter)).await?;
-            self.matcher = Some((names, matcher));
-        }
-        if let Some((_, matcher)) = &self.matcher
-            && let Some(found) = self.app.recent.read(next, matcher, limit, with_objects)
-        {
-            return Ok(found);
+        if !self.filter.looks_around() {
+            let names = self.app.recent.names();
+            if self.matcher.as_ref().is_none_or(|(of, _)| *of != names) {
+                let filter = self.filter.objects.clone();
+                let matcher = self.app.views.ask(move |state| state.matcher(&filter)).await?;
+                self.matcher = Some((names, matcher));
+            }
+            if let Some((_, matcher)) = &self.matcher
+                && let Some(found) = self.app.recent.read(next, matcher, limit, with_objects)
+            {
+                return Ok(found);
+            }
         }
         let filter = self.filter.clone();
         let question = move |state: &State| {

@@ -1,8 +1,9 @@
 //! Which groups, versions and types there are, in the documents that clients ask for first.
 //!
-//! Types are those that are recorded or were found by discovery up to now. When a type came and
-//! went is not recorded by itself: a type that was not there yet has no objects, and the answer says
-//! that nobody had listed it.
+//! Types are those that are recorded or were found by discovery up to now, less those whose
+//! CustomResourceDefinition is recorded and was not there at the time asked for (`types`). When
+//! another type came and went is not recorded: one that was not there yet has no objects, and the
+//! answer says that nobody had listed it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -121,11 +121,7 @@ async fn documents(
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let wanted = accept::discovery(headers).ok_or_else(Failure::not_acceptable)?;
-    let types = app.views.ask(move |state| {
-        let categories = types::categories(state, &cluster, &at)?;
-        Ok(discovery::Types::new(state.resources(Some(&cluster))?, categories))
-    });
-    let types = types.await?;
+    let types = app.views.ask(move |state| types::discovered(state, &cluster, &at)).await?;
     let document = match (&target, wanted) {
         (Target::CoreVersions | Target::Groups, Discovery::Aggregated(version)) => {
             let document = types.aggregated(target == Target::CoreVersions, version);

@@ -1,14 +1,15 @@
 //! The types of a cluster at a point: those that are recorded, and what CustomResourceDefinitions
 //! say about theirs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::Value;
 use stele_record::kube::builtin;
-use stele_state::query::{ResourceType, SnapshotQuery};
+use stele_state::query::{Filter, ListQuery, ResourceType, SnapshotQuery};
 use stele_state::{Point, State, StateError};
 
+use super::discovery::{self, Categories};
 use super::path::Version;
 use super::status::Failure;
 use crate::columns::Columns;
@@ -151,39 +152,83 @@ fn definition(
 /// Lives of one name that are looked through for the one that exists.
 const SLOTS: usize = 1_024;
 
-/// Categories of all types of a cluster that have some, by group and plural name.
-pub(super) fn categories(
+/// What the definitions of a cluster say at a point.
+struct Definitions {
+    /// By group and plural name.
+    categories: Categories,
+    /// Group and plural name of all types that one defines; none where that is not known for sure.
+    defined: Option<BTreeSet<(String, String)>>,
+}
+
+/// The types of a cluster at a point: those that are recorded, less those whose definition is
+/// recorded and was not there.
+pub(super) fn discovered(
     state: &State,
     cluster: &str,
     at: &Point,
-) -> Result<BTreeMap<(String, String), Vec<String>>, StateError> {
-    let mut found = BTreeMap::new();
-    for (group, resource, categories) in BUILT_IN_CATEGORIES {
-        let names = categories.iter().map(|&name| name.to_owned()).collect();
-        found.insert(((*group).to_owned(), (*resource).to_owned()), names);
+) -> Result<discovery::Types, StateError> {
+    let Definitions { categories, defined } = definitions(state, cluster, at)?;
+    let mut types = Vec::new();
+    for known in state.resources(Some(cluster))? {
+        let key = (known.group.clone(), known.resource.clone());
+        let there = defined.as_ref().is_none_or(|defined| defined.contains(&key));
+        if there
+            || builtin(&known.group, &known.resource).is_some()
+            || !was_defined(state, cluster, &known)?
+        {
+            types.push(known);
+        }
+    }
+    Ok(discovery::Types::new(types, categories))
+}
+
+/// Whether any definition of a type was ever recorded: some types are served by other servers, and
+/// have none.
+fn was_defined(state: &State, cluster: &str, of: &ResourceType) -> Result<bool, StateError> {
+    let filter = Filter {
+        cluster: Some(cluster.to_owned()),
+        resource: Some(format!("{CRDS}.{CRD_GROUP}")),
+        name: Some(format!("{}.{}", of.resource, of.group)),
+        ..Filter::default()
+    };
+    let list = ListQuery { without_bodies: true, ..ListQuery::new(filter, Point::Now) };
+    Ok(!state.history(&list.into())?.lives.is_empty())
+}
+
+fn definitions(state: &State, cluster: &str, at: &Point) -> Result<Definitions, StateError> {
+    let mut categories = Categories::new();
+    for (group, resource, names) in BUILT_IN_CATEGORIES {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        categories.insert(((*group).to_owned(), (*resource).to_owned()), names);
     }
     let query = SnapshotQuery::all(cluster, CRD_GROUP, CRDS, at.clone());
     let snapshot = match state.snapshot(&query) {
         Ok(snapshot) => snapshot,
-        Err(StateError::NotFound { .. }) => return Ok(found),
+        Err(StateError::NotFound { .. }) => return Ok(Definitions { categories, defined: None }),
         Err(error) => return Err(error),
     };
-    let mut last = None;
+    // A version of another type says nothing about when a definition was there, and where nobody
+    // had looked it may have been there unseen.
+    let sure =
+        !matches!(at, Point::ResourceVersion(_)) && snapshot.gaps().iter().all(|gap| gap.recovered);
+    let (mut defined, mut last) = (BTreeSet::new(), None);
     loop {
         let slots = snapshot.slots(last.as_ref(), SLOTS)?;
-        let Some(end) = slots.last() else { return Ok(found) };
+        let Some(end) = slots.last() else { break };
         last = Some(end.place.clone());
         for slot in &slots {
             let Some(seen) = snapshot.load(slot)? else { continue };
+            let Some((resource, group)) = slot.place.name.split_once('.') else { continue };
+            let key = (group.to_owned(), resource.to_owned());
+            defined.insert(key.clone());
             let Ok(definition) = serde_json::from_str::<Definition>(&seen.body) else { continue };
-            let categories = definition.spec.names.categories;
-            if let Some((resource, group)) = slot.place.name.split_once('.')
-                && !categories.is_empty()
-            {
-                found.insert((group.to_owned(), resource.to_owned()), categories);
+            let names = definition.spec.names.categories;
+            if !names.is_empty() {
+                categories.insert(key, names);
             }
         }
     }
+    Ok(Definitions { categories, defined: sure.then_some(defined) })
 }
 
 /// Categories of the types of Kubernetes itself.

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stele_record::{Gap, GapReason, ObservedTime};
+use stele_state::Time;
 use tokio::time::timeout;
 
 use super::support::{SECOND_NS, TestServer, TestSource, certificate};
@@ -174,6 +175,38 @@ async fn discovery_names_what_is_recorded() {
     for path in ["/version", "/openapi/v2", "/openapi/v3", "/", ""] {
         ok(&server, &format!("{NOW}{path}")).await;
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_at_a_time_leaves_out_types_that_were_not_defined() {
+    const CRDS: (&str, &str, &str) =
+        ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition");
+    let server = TestServer::start().await;
+    let mut source = TestSource::new(1);
+    source.list_of(CRDS, 10, &["widgets.example.org"]);
+    source.list_of(("example.org", "widgets", "Widget"), 11, &["w"]);
+    source.list_of(("metrics.example.org", "loads", "Load"), 12, &["l"]);
+    let early_ns = source.now_ns();
+    source.event_of(CRDS, "DELETED", 20, "widgets.example.org");
+    source.event_of(CRDS, "ADDED", 21, "gadgets.example.org");
+    source.list_of(("example.org", "gadgets", "Gadget"), 22, &["g"]);
+    server.delivered(&source.submission()).await;
+    let named = async |at: String, group: &str| {
+        let path = format!("{}/apis/{group}/v1", NOW.replace("/now", &at));
+        let (_, _, answer) = ask(&server, &path, "application/json").await;
+        let types = answer["resources"].as_array().cloned().unwrap_or_default();
+        types.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let early = || format!("/{}", Time(early_ns));
+    assert_eq!(named(early(), "example.org").await, ["widgets"]);
+    assert_eq!(named("/now".to_owned(), "example.org").await, ["gadgets"]);
+    // Whoever serves these, no definition ever said so.
+    assert_eq!(named(early(), "metrics.example.org").await, ["loads"]);
+    assert_eq!(named("/now".to_owned(), "metrics.example.org").await, ["loads"]);
+    // Before anybody looked at definitions nothing is known to be missing.
+    let begin = format!("/{}", Time(early_ns - 60 * SECOND_NS));
+    assert_eq!(named(begin, "example.org").await, ["gadgets", "widgets"]);
     server.stop().await;
 }
 

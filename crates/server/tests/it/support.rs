@@ -266,6 +266,44 @@ impl TestSource {
         }
     }
 
+    /// A list of objects of a type that has no namespaces.
+    pub(crate) fn list_of(&mut self, of: (&str, &str, &str), rv: u64, names: &[&str]) {
+        let page = ListPage { id: rv, page: 0, last: true };
+        let items: Vec<String> = names.iter().map(|name| Self::bare(name, rv)).collect();
+        let raw = format!(
+            r#"{{"kind":"{}List","apiVersion":"{}/v1","metadata":{{"resourceVersion":"{rv}"}},"items":[{}]}}"#,
+            of.2,
+            of.0,
+            items.join(",")
+        );
+        let payload = Self::frame_of(of, Some(page)).join(raw.as_bytes());
+        self.push(Kind::KUBE_LIST, PayloadType::FRAME, payload);
+    }
+
+    /// A line of a watch on such a type.
+    pub(crate) fn event_of(&mut self, of: (&str, &str, &str), verb: &str, rv: u64, name: &str) {
+        let raw = format!(r#"{{"type":"{verb}","object":{}}}"#, Self::bare(name, rv));
+        let payload = Self::frame_of(of, None).join(raw.as_bytes());
+        self.push(Kind::KUBE_WATCH, PayloadType::FRAME, payload);
+    }
+
+    fn frame_of(of: (&str, &str, &str), list: Option<ListPage>) -> FrameContext {
+        let (group, resource, kind) = of;
+        FrameContext {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            kind: kind.to_owned(),
+            namespaced: false,
+            ..Self::frame(list)
+        }
+    }
+
+    fn bare(name: &str, rv: u64) -> String {
+        format!(
+            r#"{{"metadata":{{"name":"{name}","uid":"uid-{name}","resourceVersion":"{rv}"}},"spec":{{}}}}"#
+        )
+    }
+
     /// An empty list of config maps at a version.
     pub(crate) fn list(&mut self, rv: u64) {
         let page = ListPage { id: rv, page: 0, last: true };

@@ -30,12 +30,12 @@ use sha2::{Digest as _, Sha256};
 /// The data key of what is stored in clear.
 pub(crate) const CLEAR: u32 = 0;
 
-/// Records per block at most; blocks never cross a multiple of it, so that each lies in one
-/// C2SP tile and one entry bundle.
-pub(crate) const BLOCK_RECORDS: u64 = 256;
+/// Records per block at most; blocks never cross a multiple of it. The more records are compressed
+/// together the less each takes, and the more has to be read for one.
+pub(crate) const BLOCK_RECORDS: u64 = 1024;
 
 /// A block takes no further record once it has this many payload bytes.
-pub(crate) const BLOCK_PAYLOAD_BYTES: usize = 1024 * 1024;
+pub(crate) const BLOCK_PAYLOAD_BYTES: usize = 4 * 1024 * 1024;
 
 /// Longest header of a segment or pack that is read.
 pub(crate) const HEADER_BYTES_MAX: u32 = 64 * 1024 * 1024;

@@ -14,7 +14,6 @@ use stele_store::{Clock, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::append::{Prepared, cost, prepare};
-use crate::format::BLOCK_RECORDS;
 use crate::info;
 use crate::ledger_core::{LedgerCore, request};
 use crate::put::{SegmentPut, Written};
@@ -22,6 +21,7 @@ use crate::reader::Reader;
 use crate::recover::recover;
 use crate::round::Request;
 use crate::settle::Access;
+use crate::tree::TILE_LEAVES;
 use crate::writer::{HINT_INTERVAL, Next, Step, Writer};
 use crate::{AppendError, LedgerError, LogKey, ReadError, Receipt, SignedCheckpoint};
 
@@ -82,7 +82,7 @@ impl Default for LedgerOptions {
 impl LedgerOptions {
     pub(crate) fn check(&self) -> Result<(), LedgerError> {
         let wrong = |option, what| Err(LedgerError::Option { option, what });
-        if self.pack_records == 0 || !self.pack_records.is_multiple_of(BLOCK_RECORDS) {
+        if self.pack_records == 0 || !self.pack_records.is_multiple_of(TILE_LEAVES) {
             return wrong("pack_records", "expected a multiple of 256 above 0");
         }
         if self.queue_bytes == 0 || self.queue_bytes > Semaphore::MAX_PERMITS {
@@ -466,6 +466,7 @@ impl WriterThread<'_> {
         writer.write_hint();
         loop {
             let message = if writer.is_writing() {
+                self.gather_waiting(writer);
                 self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else if let Some(message) = self.waiting.pop_front() {
                 Ok(message)
@@ -475,7 +476,7 @@ impl WriterThread<'_> {
             match message {
                 Ok(Message::Written(Some(written))) => self.written(writer, written)?,
                 Ok(Message::Written(None)) => return Err(PUT_ENDED.to_owned()),
-                Ok(message) if writer.is_writing() => self.gather_or_wait(writer, message),
+                Ok(message) if writer.is_writing() => self.waiting.push_back(message),
                 Ok(Message::Append(first)) => self.round(writer, first)?,
                 Ok(Message::Follow(done)) => {
                     self.follow(writer)?;
@@ -503,13 +504,14 @@ impl WriterThread<'_> {
         Ok(())
     }
 
-    /// Puts a request behind what is being written, if it is its turn and there is room.
-    fn gather_or_wait(&mut self, writer: &mut Writer, message: Message) {
-        match message {
-            Message::Append(request) if self.waiting.is_empty() && writer.takes_more() => {
-                writer.gather(request);
+    /// Puts the requests that wait behind what is being written, as far as there is room.
+    fn gather_waiting(&mut self, writer: &mut Writer) {
+        while writer.takes_more() {
+            match self.waiting.pop_front() {
+                Some(Message::Append(request)) => writer.gather(request),
+                Some(other) => return self.waiting.push_front(other),
+                None => return,
             }
-            message => self.waiting.push_back(message),
         }
     }
 

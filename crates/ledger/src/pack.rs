@@ -16,15 +16,13 @@ use stele_record::{Header, Seq};
 use stele_store::{Clock, ObjectName, StoreError, UnixNanos};
 
 use crate::append::PreparedRecord;
-use crate::format::{
-    BLOCK_RECORDS, Built, Compression, Content, Head, ObjectBuilder, RecordRef, Role, TimeRun,
-};
+use crate::format::{Built, Compression, Content, Head, ObjectBuilder, RecordRef, Role, TimeRun};
 use crate::info::lease_hint;
 use crate::objects::{Object, Place, pack_name};
 use crate::reader::Reader;
 use crate::recent::Taken;
 use crate::tables::{Position, Tables};
-use crate::tree::TILE_LEVELS;
+use crate::tree::{TILE_LEAVES, TILE_LEVELS};
 use crate::verify::check_block;
 use crate::{ReadError, StoredRecord};
 
@@ -33,7 +31,7 @@ use crate::{ReadError, StoredRecord};
 const PACK_BYTES: u64 = 192 * 1024 * 1024;
 
 /// zstd level of packs: packing runs beside the writer, which must not wait for it.
-const PACK_COMPRESSION: Compression = Compression::Zstd(3);
+const PACK_COMPRESSION: Compression = Compression::Zstd(6);
 
 /// How long the process that packs asks others to leave packing to it.
 const LEASE: Duration = Duration::from_secs(60);
@@ -184,7 +182,7 @@ impl Packer {
         let mut times: Vec<TimeRun> = Vec::new();
         let mut next = first;
         while next < wanted_end && (next == first || builder.stored_len() < PACK_BYTES) {
-            self.each(next..next + BLOCK_RECORDS, &mut |object, position, record| {
+            self.each(next..next + TILE_LEAVES, &mut |object, position, record| {
                 tables.add(object, &position)?;
                 builder.push(record);
                 let time = object.time_of(position.index);
@@ -194,11 +192,11 @@ impl Packer {
                 }
                 Ok(())
             })?;
-            next += BLOCK_RECORDS;
+            next += TILE_LEAVES;
         }
         let end = next;
         let Content { blocks, parts } = builder.finish();
-        let tiles = (first / BLOCK_RECORDS..end / BLOCK_RECORDS)
+        let tiles = (first / TILE_LEAVES..end / TILE_LEAVES)
             .map(|tile| self.reader.node(TILE_LEVELS, tile))
             .collect::<Result<Vec<Hash>, _>>()?;
         let (number, previous) = self.after(end);
@@ -278,7 +276,7 @@ impl Packer {
     }
 
     fn check_tiles(&self, object: &Object) -> Result<(), ReadError> {
-        let first = object.head.first / BLOCK_RECORDS;
+        let first = object.head.first / TILE_LEAVES;
         for (tile, number) in object.head.tiles.iter().zip(first..) {
             if self.reader.node(TILE_LEVELS, number)? != *tile {
                 let what = format!("tile {number} is not the one in the tree");

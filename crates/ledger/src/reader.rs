@@ -19,7 +19,9 @@ pub use self::records::StoredRecord;
 pub(crate) use self::records::record;
 use crate::ReadError;
 use crate::cache::Cache;
-use crate::format::{BlockHeaders, Digest, Entry, Head, Role, decode_headers, decode_payloads};
+use crate::format::{
+    BLOCK_PAYLOAD_BYTES, BlockHeaders, Digest, Entry, Head, Role, decode_headers, decode_payloads,
+};
 use crate::objects::{Object, Objects, Place, read_part};
 use crate::recent::Recent;
 use crate::streams::{SourceHead, StreamId, Streams};
@@ -28,11 +30,11 @@ use crate::tree::{Lookup, TILE_LEAVES, Tile, Tree};
 /// Headers of packs that are kept decoded.
 const CACHED_HEADS: usize = 8;
 /// Headers parts that are kept decoded.
-const CACHED_BLOCKS: usize = 64;
+const CACHED_BLOCKS: usize = 32;
 /// Payloads parts that are kept decompressed.
 const CACHED_PAYLOADS: usize = 8;
-/// Payloads parts larger than this are not kept: they hold one large payload.
-const CACHED_PAYLOAD_BYTES: u64 = 4 * 1024 * 1024;
+/// Payloads parts larger than this are not kept: they hold a large payload.
+const CACHED_PAYLOAD_BYTES: u64 = BLOCK_PAYLOAD_BYTES as u64 + 1024 * 1024;
 /// Tiles outside the recent ones that are kept hashed, of 16 KiB each.
 const CACHED_TILES: usize = 64;
 
@@ -398,7 +400,10 @@ impl Reader {
                 Ok((object.name.clone(), headers))
             })?;
             let skip = usize::try_from(index - headers.1.first).unwrap_or(usize::MAX);
-            leaves.extend(headers.1.entries.iter().skip(skip).map(|entry| entry.leaf));
+            // A block may go on behind the tile.
+            let rest = TILE_LEAVES as usize - leaves.len();
+            let entries = headers.1.entries.iter().skip(skip).take(rest);
+            leaves.extend(entries.map(|entry| entry.leaf));
             name = Some(headers.0);
         }
         let (tile, root) = Tile::of(leaves);

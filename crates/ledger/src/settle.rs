@@ -10,9 +10,9 @@
 use stele_merkle::Hash;
 use stele_store::{ObjectName, Store, StoreError};
 
-use crate::format::{BLOCK_RECORDS, Role};
+use crate::format::Role;
 use crate::objects::{Object, PACKS, SEGMENTS, segment_name};
-use crate::tree::Tile;
+use crate::tree::{TILE_LEAVES, Tile};
 use crate::verify::check_block;
 use crate::{LedgerError, ReadError};
 
@@ -103,7 +103,7 @@ pub(crate) fn check_pack(
         sound &= checked.faults.is_empty();
         leaves.extend(checked.records.iter().flatten().map(|record| record.leaf_hash));
     }
-    let tiles = leaves.chunks(BLOCK_RECORDS as usize);
+    let tiles = leaves.chunks(TILE_LEAVES as usize);
     let roots: Vec<Hash> = tiles.filter_map(|tile| Tile::of(tile.iter().copied()).1).collect();
     if !sound || roots != object.head.tiles {
         return Err(corrupt("its records are not what was written"));

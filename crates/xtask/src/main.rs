@@ -99,6 +99,12 @@ enum Bench {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// A recording again and again: what a record takes of the disk, and what reading one costs.
+    Density {
+        /// For the benchmark: --records N, --dir DIR.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Very many small records, a crash, and what it takes to go on.
     Haul {
         /// For the benchmark: --records N, --payload BYTES, --dir DIR.
@@ -303,6 +309,7 @@ fn test(options: SuiteOptions) -> Result<ExitCode, TestbedError> {
 fn bench(chore: Bench) -> Result<ExitCode, TestbedError> {
     match chore {
         Bench::Append { args } => bench::run("stele-ledger", "append", &args).map(exit_code),
+        Bench::Density { args } => bench::run("stele-ledger", "density", &args).map(exit_code),
         Bench::Haul { args } => bench::run("stele-ledger", "haul", &args).map(exit_code),
         Bench::Subscribers { args } => {
             bench::run("stele-server", "subscribers", &args).map(exit_code)

@@ -1,8 +1,10 @@
 //! What the benchmarks share: sources that make records, and what a directory takes of the disk.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use bytes::Bytes;
 use stele_record::{
     Boot, Commitment, Epoch, EpochSecret, Header, Kind, ObservedTime, PayloadType, Salts, Seq,
     SourceId, SourceKey, Submission, SubmittedRecord,
@@ -40,14 +42,21 @@ impl Stream {
 
     /// The next records.
     pub(crate) fn submission(&mut self, records: usize) -> Submission {
-        let records = (0..records).map(|_| self.record()).collect();
+        let first = self.next;
+        let noise = (first..first + records as u64).map(|seq| scrambled(&self.noise, seq).into());
+        let payloads: Vec<Bytes> = noise.collect();
+        self.submission_of(payloads)
+    }
+
+    /// The next records, with these payloads.
+    pub(crate) fn submission_of(&mut self, payloads: Vec<Bytes>) -> Submission {
+        let records = payloads.into_iter().map(|payload| self.record(payload)).collect();
         Submission { epoch: Epoch(0), secret: self.secret.clone(), records }
     }
 
-    fn record(&mut self) -> SubmittedRecord {
+    fn record(&mut self, payload: Bytes) -> SubmittedRecord {
         let seq = Seq(self.next);
         self.next += 1;
-        let payload = scrambled(&self.noise, seq.0);
         let header = Header {
             source: self.source,
             boot: BOOT,
@@ -61,7 +70,7 @@ impl Stream {
             payload_type: PayloadType::BYTES,
             commitment: Commitment::new(&self.salts.salt(BOOT, seq), &payload),
         };
-        SubmittedRecord { header: header.encode().into(), payload: payload.into() }
+        SubmittedRecord { header: header.encode().into(), payload }
     }
 }
 

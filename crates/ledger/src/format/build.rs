@@ -16,6 +16,10 @@ const COMPARE_BYTES: u64 = 1024 * 1024;
 /// Parts smaller than this are not worth a compressor's set-up.
 const COMPRESS_FROM_BYTES: usize = 512;
 
+/// Level at which is tried whether a part can be compressed at all: on noise a high one would take
+/// its time for nothing.
+const TRIAL_LEVEL: i32 = 1;
+
 /// How parts are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
@@ -37,6 +41,7 @@ pub(crate) struct RecordRef<'a> {
 
 /// Set up once for all parts of an object.
 struct Compressor {
+    trial: zstd::bulk::Compressor<'static>,
     compress: zstd::bulk::Compressor<'static>,
     /// For what was compressed, to see that it is still the same.
     decompress: zstd::bulk::Decompressor<'static>,
@@ -51,7 +56,8 @@ impl std::fmt::Debug for Compressor {
 impl Compressor {
     fn new(level: i32) -> std::io::Result<Self> {
         let compress = zstd::bulk::Compressor::new(level)?;
-        Ok(Self { compress, decompress: zstd::bulk::Decompressor::new()? })
+        let trial = zstd::bulk::Compressor::new(TRIAL_LEVEL)?;
+        Ok(Self { trial, compress, decompress: zstd::bulk::Decompressor::new()? })
     }
 }
 
@@ -206,7 +212,7 @@ impl ObjectBuilder {
     }
 
     fn compress(&mut self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
-        let Compressor { compress, decompress } = self.compressor.as_mut()?;
+        let Compressor { trial, compress, decompress } = self.compressor.as_mut()?;
         if raw_len < COMPRESS_FROM_BYTES {
             return None;
         }
@@ -217,10 +223,9 @@ impl ObjectBuilder {
             joined = raw.concat();
             &joined
         };
-        let compressed = compress.compress(input).ok()?;
-        if compressed.len() + raw_len / 8 > raw_len {
-            return None;
-        }
+        let pays = |compressed: &Vec<u8>| compressed.len() + raw_len / 8 <= raw_len;
+        trial.compress(input).ok().filter(pays)?;
+        let compressed = compress.compress(input).ok().filter(pays)?;
         // What is stored instead of bytes that were hashed must be them.
         let same = decompress.decompress(&compressed, raw_len).is_ok_and(|back| back == input);
         same.then_some(compressed)

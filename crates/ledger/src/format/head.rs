@@ -27,6 +27,7 @@ use stele_merkle::Hash;
 use stele_record::{Boot, ChainHead, Epoch, EpochSecret, LedgerTime, Seq, SourceId};
 
 use super::{BLOCK_RECORDS, Digest, FormatError, PREFIX_BYTES, Prefix, digest_of};
+use crate::tree::TILE_LEAVES;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -336,7 +337,7 @@ impl Head {
         for block in &self.blocks {
             let room = BLOCK_RECORDS - next % BLOCK_RECORDS;
             if block.count == 0 || block.count > room {
-                return Err("a block crosses a multiple of 256");
+                return Err("a block crosses a multiple of 1024");
             }
             if block.headers.digest.is_none()
                 || (block.payloads.codec == Codec::Zstd && block.payloads.digest.is_none())
@@ -351,9 +352,9 @@ impl Head {
         if sum(self.blocks.iter().map(BlockEntry::stored_len)).is_none() {
             return Err("the lengths of the blocks overflow");
         }
-        let aligned = self.first.is_multiple_of(BLOCK_RECORDS) && end.is_multiple_of(BLOCK_RECORDS);
+        let aligned = self.first.is_multiple_of(TILE_LEAVES) && end.is_multiple_of(TILE_LEAVES);
         if self.role == Role::Pack
-            && (!aligned || self.tiles.len() as u64 != self.count / BLOCK_RECORDS)
+            && (!aligned || self.tiles.len() as u64 != self.count / TILE_LEAVES)
         {
             return Err("a pack is not made of whole tiles");
         }

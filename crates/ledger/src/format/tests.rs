@@ -16,6 +16,8 @@ use crate::verify::check_block;
 
 const SEGMENT: &[u8] = include_bytes!("../../tests/vectors/segment-v1.bin");
 const PACK: &[u8] = include_bytes!("../../tests/vectors/pack-v1.bin");
+/// As packs are written today; the other one has a block for each 256 records.
+const PACK_1024: &[u8] = include_bytes!("../../tests/vectors/pack-v1-1024.bin");
 
 /// Sources alternate in runs of three; payload `n` is `n` times 37, mod 400, bytes of `n`.
 fn records(count: u64) -> Vec<(Header, Bytes)> {
@@ -128,11 +130,14 @@ fn segment_vector_is_written_and_read() {
 
 /// How well zstd compresses may change; that what it wrote is read must not.
 #[test]
-fn pack_vector_is_read() {
-    check(PACK, &build(Role::Pack, 512, Compression::Zstd(3)));
-    let name = ObjectName::parse("vector").unwrap();
-    let object = Object::decode(&name, PACK, PACK.len() as u64).unwrap();
-    assert!(object.head.blocks.iter().all(|block| block.payloads.codec == Codec::Zstd));
+fn pack_vectors_are_read() {
+    for (vector, records, blocks) in [(PACK, 512, 2), (PACK_1024, 1280, 2)] {
+        check(vector, &build(Role::Pack, records, Compression::Zstd(3)));
+        let name = ObjectName::parse("vector").unwrap();
+        let object = Object::decode(&name, vector, vector.len() as u64).unwrap();
+        assert_eq!(object.head.blocks.len(), blocks);
+        assert!(object.head.blocks.iter().all(|block| block.payloads.codec == Codec::Zstd));
+    }
 }
 
 /// Makes the files anew; only ever needed for a new format version.
@@ -142,8 +147,8 @@ fn write_vectors() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
     let segment = build(Role::Segment, 20, Compression::None).slices().concat();
     std::fs::write(format!("{directory}/segment-v1.bin"), segment).unwrap();
-    let pack = build(Role::Pack, 512, Compression::Zstd(3)).slices().concat();
-    std::fs::write(format!("{directory}/pack-v1.bin"), pack).unwrap();
+    let pack = build(Role::Pack, 1280, Compression::Zstd(3)).slices().concat();
+    std::fs::write(format!("{directory}/pack-v1-1024.bin"), pack).unwrap();
 }
 
 #[test]
@@ -160,8 +165,8 @@ fn no_prefix_of_an_object_and_no_other_version_is_read() {
 }
 
 #[test]
-fn blocks_end_at_tiles_and_at_their_payload_limit() {
-    let mut builder = ObjectBuilder::new(250, Compression::None);
+fn blocks_end_at_multiples_and_at_their_payload_limit() {
+    let mut builder = ObjectBuilder::new(1018, Compression::None);
     let header = Bytes::from_static(b"header");
     let large = Bytes::from(vec![1; BLOCK_PAYLOAD_BYTES]);
     for number in 0..10 {

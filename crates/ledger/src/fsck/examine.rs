@@ -12,9 +12,9 @@ use stele_store::{ObjectName, Store, StoreError};
 
 use super::report::SourceRange;
 use super::streams::Place;
-use crate::format::{BLOCK_RECORDS, Digest, Head, PREFIX_BYTES, Prefix, Role, digest_of};
+use crate::format::{Digest, Head, PREFIX_BYTES, Prefix, Role, digest_of};
 use crate::objects::{Object, PACKS, SEGMENTS};
-use crate::tree::Tile;
+use crate::tree::{TILE_LEAVES, Tile};
 use crate::verify::{CheckedBlock, Fault, check_block};
 
 /// The kinds of records whose payloads are looked into.
@@ -192,7 +192,7 @@ fn tiles(records: &[Option<Seen>]) -> Vec<Option<Hash>> {
             records.iter().map(|seen| seen.as_ref().map(|seen| seen.leaf)).collect();
         Tile::of(leaves?).1
     };
-    records.chunks(BLOCK_RECORDS as usize).map(tile).collect()
+    records.chunks(TILE_LEAVES as usize).map(tile).collect()
 }
 
 /// Whose records the header says are at these indices.

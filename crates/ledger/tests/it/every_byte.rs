@@ -52,8 +52,8 @@ impl Known {
             return Some(all);
         }
         let records = &self.records[all.start as usize..all.end as usize];
-        // A block ends at each multiple of 256: its headers, then its payloads.
-        for block in records.chunk_by(|a, b| a.index.0 / 256 == b.index.0 / 256) {
+        // A block ends at each multiple of 1024: its headers, then its payloads.
+        for block in records.chunk_by(|a, b| a.index.0 / 1024 == b.index.0 / 1024) {
             let mut payload = 0;
             for record in block {
                 // Each entry: its length before the header, three numbers after it.

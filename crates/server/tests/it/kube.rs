@@ -327,7 +327,7 @@ async fn no_gap_is_crossed_in_silence() {
         assert!(!warnings.is_empty());
         assert!(shown(&events).iter().any(|event| event.starts_with("DELETED x")), "{events:?}");
     }
-    let inside = stele_state::Time(source.now_ns() - 2 * SECOND_NS - SECOND_NS / 2);
+    let inside = Time(source.now_ns() - 2 * SECOND_NS - SECOND_NS / 2);
     let path = format!("/clusters/c1/at/@{}/api/v1/configmaps", inside.0);
     let (status, _, _) = ask(&server, &path, "application/json").await;
     assert_eq!(status, StatusCode::OK);

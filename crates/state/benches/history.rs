@@ -1,34 +1,62 @@
 //! Years of a cluster in a state view: how fast it is folded, what it takes of the disk, and how
-//! long questions about random points take.
+//! long questions about random points take, beside databases that do the same work.
 //!
 //! The records are made from a recording of a real control plane (`shared/recordings/control-plane`,
 //! or `STELE_RECORDINGS`): many clusters' worth of it side by side in namespaces of their own
 //! (lanes), over and over (rounds), each time with other uids, addresses, resource versions and
-//! times. The same seed makes the same records.
+//! times. The same seed makes the same records, so they are made anew for each.
 //!
-//! `cargo xtask bench history [-- --changes N --lanes N --questions N --dir DIR --json]`
+//! All are folded one after the other in one process, then asked in turns. An answer that is not
+//! the state view's ends the benchmark: whoever answers something else is not doing the same work.
+//!
+//! `cargo xtask bench history [-- --changes N --lanes N --questions N --rounds N --seed N --dir DIR
+//! --peers sqlite,sqlite-zstd,postgres|none]`
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use stele_record::{
     Boot, Commitment, Declaration, Epoch, EventTime, Header, Kind, ObservedTime, PayloadType, Seq,
     SourceId,
 };
-use stele_state::query::{Filter, IpQuery, ListQuery};
-use stele_state::{FoldRecord, Point, State, Time};
+use stele_state::FoldRecord;
 use stele_store::{Clock, SystemClock};
 
+#[path = "history/cluster.rs"]
+mod cluster;
+#[path = "history/fold.rs"]
+mod fold;
 #[path = "history/generator.rs"]
 mod generator;
+#[path = "history/peers.rs"]
+mod peers;
+#[path = "history/pods.rs"]
+mod pods;
+#[path = "history/postgres.rs"]
+mod postgres_peer;
+#[path = "history/questions.rs"]
+mod questions;
+#[path = "history/report.rs"]
+mod report;
+#[path = "history/rows.rs"]
+mod rows;
+#[path = "history/sqlite.rs"]
+mod sqlite;
 
-use generator::{Generator, Random};
+use generator::Generator;
+use peers::{Stele, Subject};
+use postgres_peer::Postgres;
+use questions::Question;
+use report::{AskRow, FoldRow};
+use sqlite::Sqlite;
 
 type Fault = Box<dyn Error>;
 
 /// Records that are folded in one transaction, as `stele up` does.
 const BATCH: usize = 1_024;
+
+const PEERS: [&str; 3] = ["sqlite", "sqlite-zstd", "postgres"];
 
 /// As in the program.
 #[global_allocator]
@@ -40,46 +68,77 @@ fn main() -> Result<(), Fault> {
         println!("not run: there are no recordings; set STELE_RECORDINGS");
         return Ok(());
     };
-    let dir = tempfile::tempdir_in(&options.dir)?;
-    let mut generator = Generator::new(&recordings, options.lanes, options.seed)?;
-    let state = State::open(dir.path())?;
-    let folded = fold(&state, &mut generator, options.changes)?;
-    let bytes = stored_bytes(dir.path());
-    println!(
-        "{} changes, {} of them objects' first, {} pods, {} MB of frames",
-        folded.changes,
-        generator.lives(),
-        generator.pods(),
-        folded.bytes / 1_000_000,
-    );
-    println!(
-        "fold            {:>10.0} frames/s   {:.1} us of processor time a frame",
-        folded.frames as f64 / folded.took.as_secs_f64(),
-        folded.cpu_s * 1e6 / folded.frames as f64,
-    );
-    println!("disk            {:>10.1} B a change", bytes as f64 / folded.changes as f64);
-    for (table, rows, stored, overhead) in state.table_sizes()? {
-        println!(
-            "  {table:<14}{rows:>12} rows {:>8.1} B a change, {:>5.1} B of it overhead",
-            (stored + overhead) as f64 / folded.changes as f64,
-            overhead as f64 / folded.changes as f64,
-        );
+    let mut subjects = subjects(&options)?;
+    let mut first: Option<(Generator, Folded)> = None;
+    for subject in &mut subjects {
+        let mut generator = Generator::new(&recordings, options.lanes, options.seed)?;
+        let folded = fold(subject.as_mut(), &mut generator, options.changes)?;
+        match &first {
+            None => {
+                println!(
+                    "{} changes, {} of them objects' first, {} pods, {} MB of frames",
+                    folded.changes,
+                    generator.lives(),
+                    generator.pods(),
+                    folded.bytes / 1_000_000,
+                );
+                first = Some((generator, folded));
+            }
+            Some((_, of)) if (of.frames, of.changes) != (folded.frames, folded.changes) => {
+                let name = subject.name();
+                return Err(format!("{name}: {folded:?}, but the state view {of:?}").into());
+            }
+            Some(_) => {}
+        }
+        subject.settle()?;
+        report::folded(&FoldRow {
+            name: subject.name(),
+            folded,
+            stored_bytes: subject.stored_bytes()?,
+            tables: subject.tables()?,
+        });
     }
-    ask(&state, &generator, &options)
+    let Some((generator, _)) = first else { return Ok(()) };
+    ask(&mut subjects, &generator, &options)
+}
+
+/// The state view, and the peers that can be had.
+fn subjects(options: &Options) -> Result<Vec<Box<dyn Subject>>, Fault> {
+    let dir = || tempfile::tempdir_in(&options.dir);
+    let mut subjects: Vec<Box<dyn Subject>> = vec![Box::new(Stele::open(dir()?)?)];
+    for peer in &options.peers {
+        match peer.as_str() {
+            "postgres" => match Postgres::start(dir()?) {
+                Ok(postgres) => subjects.push(Box::new(postgres)),
+                Err(why) => println!("PEER NOT RUN: PostgreSQL: {why}"),
+            },
+            other => subjects.push(Box::new(Sqlite::open(dir()?, other == "sqlite-zstd")?)),
+        }
+    }
+    Ok(subjects)
 }
 
 struct Options {
     changes: u64,
     lanes: usize,
     questions: usize,
+    rounds: usize,
     seed: u64,
     dir: PathBuf,
+    peers: Vec<String>,
 }
 
 impl Options {
     fn parse() -> Result<Self, Fault> {
-        let mut options =
-            Self { changes: 200_000, lanes: 8, questions: 100, seed: 1, dir: std::env::temp_dir() };
+        let mut options = Self {
+            changes: 200_000,
+            lanes: 8,
+            questions: 100,
+            rounds: 3,
+            seed: 1,
+            dir: std::env::temp_dir(),
+            peers: PEERS.map(str::to_owned).to_vec(),
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -87,14 +146,27 @@ impl Options {
                 "--changes" => options.changes = value()?.parse()?,
                 "--lanes" => options.lanes = value()?.parse()?,
                 "--questions" => options.questions = value()?.parse()?,
+                "--rounds" => options.rounds = value()?.parse()?,
                 "--seed" => options.seed = value()?.parse()?,
                 "--dir" => options.dir = value()?.into(),
+                "--peers" => options.peers = peers(&value()?)?,
                 // Cargo adds it to every benchmark.
                 "--bench" => {}
                 other => return Err(format!("unknown argument {other}").into()),
             }
         }
         Ok(options)
+    }
+}
+
+fn peers(text: &str) -> Result<Vec<String>, Fault> {
+    if text == "none" {
+        return Ok(Vec::new());
+    }
+    let named: Vec<String> = text.split(',').map(str::to_owned).collect();
+    match named.iter().find(|name| !PEERS.contains(&name.as_str())) {
+        None => Ok(named),
+        Some(name) => Err(format!("no peer is called {name:?}; there are {PEERS:?}").into()),
     }
 }
 
@@ -107,6 +179,7 @@ fn recordings() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+#[derive(Debug, Clone, Copy)]
 struct Folded {
     frames: u64,
     changes: u64,
@@ -116,9 +189,14 @@ struct Folded {
 }
 
 /// Folds until there are as many changes as wanted; making the records is not counted.
-fn fold(state: &State, generator: &mut Generator, wanted: u64) -> Result<Folded, Fault> {
+fn fold(
+    subject: &mut dyn Subject,
+    generator: &mut Generator,
+    wanted: u64,
+) -> Result<Folded, Fault> {
     let mut folded = Folded { frames: 0, changes: 0, bytes: 0, took: Duration::ZERO, cpu_s: 0.0 };
     let clock = SystemClock::default();
+    let others_cpu_s = subject.others_cpu_s();
     let mut records = Vec::with_capacity(BATCH);
     let mut next = 0;
     let declaration = Declaration {
@@ -144,19 +222,16 @@ fn fold(state: &State, generator: &mut Generator, wanted: u64) -> Result<Folded,
             .map(|(index, (header, payload))| FoldRecord { index, header, payload })
             .collect();
         let (begin, cpu) = (clock.monotonic(), cpu_s());
-        let applied = state.apply(&batch)?;
+        folded.changes += subject.fold(&batch)?;
         folded.took += clock.monotonic() - begin;
         folded.cpu_s += cpu_s() - cpu;
-        folded.frames += applied.records;
-        folded.changes += applied.changes;
-        if applied.problems > 0 {
-            return Err(format!("{} records could not be used", applied.problems).into());
-        }
+        folded.frames += batch.len() as u64;
         records.clear();
     }
-    let begin = clock.monotonic();
-    state.sync()?;
+    let (begin, cpu) = (clock.monotonic(), cpu_s());
+    subject.sync()?;
     folded.took += clock.monotonic() - begin;
+    folded.cpu_s += cpu_s() - cpu + subject.others_cpu_s() - others_cpu_s;
     Ok(folded)
 }
 
@@ -177,62 +252,31 @@ fn record(index: u64, kind: Kind, time: Option<i64>, payload: Vec<u8>) -> (Heade
     (header, payload)
 }
 
-/// Questions about random points, one after the other.
-fn ask(state: &State, generator: &Generator, options: &Options) -> Result<(), Fault> {
-    let mut random = Random(options.seed.wrapping_mul(77) | 1);
-    let mut point = || {
-        let (from, to) = generator.times();
-        Point::Observed(Time(random.within(from + (to - from) / 20, to)))
-    };
-    let list = |filter: Filter, at: Point, bare: bool| -> Result<usize, Fault> {
-        let mut query = ListQuery::new(filter, at);
-        query.without_bodies = bare;
-        Ok(state.list(&query)?.objects.len())
-    };
-    let of = |resource: &str, namespace: Option<&str>| Filter {
-        resource: Some(resource.to_owned()),
-        namespace: namespace.map(str::to_owned),
-        ..Filter::default()
-    };
-    let namespaces = generator.namespaces();
-    let mut lane = Random(options.seed | 1);
-    timed("namespace, whole", options.questions, &mut || {
-        let namespace = &namespaces[lane.within(0, namespaces.len() as i64) as usize];
-        let filter = Filter { namespace: Some(namespace.clone()), ..Filter::default() };
-        list(filter, point(), false)
-    })?;
-    timed("pods, bare", options.questions.min(50), &mut || list(of("pods", None), point(), true))?;
-    timed("pods, whole", options.questions.min(50), &mut || {
-        list(of("pods", None), point(), false)
-    })?;
-    let addresses = generator.addresses();
-    timed("pod by address", options.questions * 20, &mut || {
-        let address = &addresses[lane.within(0, addresses.len() as i64) as usize];
-        let answer = state.ip(address, &point(), &IpQuery::default())?;
-        Ok(answer.candidates.len())
-    })
-}
-
-fn timed(
-    name: &str,
-    times: usize,
-    question: &mut dyn FnMut() -> Result<usize, Fault>,
+/// The same questions to all, round by round; the state view is asked first.
+fn ask(
+    subjects: &mut [Box<dyn Subject>],
+    generator: &Generator,
+    options: &Options,
 ) -> Result<(), Fault> {
-    let clock = SystemClock::default();
-    let (mut waits, mut answers) = (Vec::new(), 0);
-    for _ in 0..times {
-        let begin = clock.monotonic();
-        answers += question()?;
-        waits.push(clock.monotonic() - begin);
+    let mut rows = Vec::new();
+    for round in 0..options.rounds {
+        let seed = options.seed + round as u64;
+        let chances = questions::chances(generator, options.questions, seed);
+        for question in Question::ALL {
+            let mut expected = None;
+            for subject in subjects.iter_mut() {
+                let asked = questions::ask(subject.as_mut(), question, &chances)?;
+                let Some((figures, digests)) = asked else { continue };
+                let name = subject.name();
+                match &expected {
+                    None => expected = Some(digests),
+                    Some(of) => questions::same(question, &name, of, &digests, &chances)?,
+                }
+                rows.push(AskRow { name, question, figures });
+            }
+        }
     }
-    waits.sort_unstable();
-    let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!(
-        "{name:<20} {:>8.1} answers  p50 {:>9.3} ms  p99 {:>9.3} ms",
-        answers as f64 / times as f64,
-        at(0.5),
-        at(0.99)
-    );
+    report::asked(&rows, options.rounds);
     Ok(())
 }
 
@@ -241,9 +285,4 @@ fn cpu_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-fn stored_bytes(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

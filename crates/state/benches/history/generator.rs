@@ -230,7 +230,8 @@ fn template(line: &Line<'_>, context: Vec<u8>, pieces: Vec<Piece>) -> Template {
     Template {
         time: line.t,
         kind: if line.what == "list" { Kind::KUBE_LIST } else { Kind::KUBE_WATCH },
-        once: !pieces.iter().any(|piece| matches!(piece, Piece::Namespace)),
+        once: !namespaced(line.res)
+            || !pieces.iter().any(|piece| matches!(piece, Piece::Namespace)),
         pod: line.res == "v1/pods",
         first: frame.starts_with(r#"{"type":"ADDED""#),
         context,
@@ -243,13 +244,23 @@ fn kind_of_list(frame: &str) -> String {
     kind.map_or("", |(kind, _)| kind).trim_end_matches("List").to_owned()
 }
 
-fn context(res: &str, kind: &str, list: Option<ListPage>) -> Vec<u8> {
+/// Group, version and plural name.
+fn type_of(res: &str) -> (&str, &str, &str) {
     let parts: Vec<&str> = res.split('/').collect();
-    let (group, version, resource) = match parts[..] {
+    match parts[..] {
         [group, version, resource] => (group, version, resource),
         _ => ("", parts[0], parts[parts.len() - 1]),
-    };
-    let known = stele_record::kube::builtin(group, resource);
+    }
+}
+
+/// Whether objects of a type live in namespaces. Others may name one all the same.
+fn namespaced(res: &str) -> bool {
+    let (group, _, resource) = type_of(res);
+    stele_record::kube::builtin(group, resource).is_none_or(|known| known.namespaced)
+}
+
+fn context(res: &str, kind: &str, list: Option<ListPage>) -> Vec<u8> {
+    let (group, version, resource) = type_of(res);
     let context = FrameContext {
         cluster: "bench".to_owned(),
         server: String::new(),
@@ -257,7 +268,7 @@ fn context(res: &str, kind: &str, list: Option<ListPage>) -> Vec<u8> {
         version: version.to_owned(),
         resource: resource.to_owned(),
         kind: kind.to_owned(),
-        namespaced: known.is_none_or(|known| known.namespaced),
+        namespaced: namespaced(res),
         redacted: false,
         list,
     };

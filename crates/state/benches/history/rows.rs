@@ -139,6 +139,9 @@ pub(crate) struct PodSeen {
 #[derive(Default)]
 pub(crate) struct Kinds {
     known: HashMap<Kind, i32>,
+    /// By the first line of a watch frame, which is the same for all of a type, and whether they
+    /// are pods.
+    lines: HashMap<Box<[u8]>, (i32, bool)>,
     /// Not stored yet.
     pub(crate) new: Vec<(i32, Kind)>,
 }
@@ -187,31 +190,46 @@ impl Kinds {
         if !list && record.header.kind != RecordKind::KUBE_WATCH {
             return Ok(());
         }
+        if list { self.page(record, seen) } else { self.line(record, seen) }
+    }
+
+    fn page<'a>(&mut self, record: &FoldRecord<'a>, seen: &mut Vec<Seen<'a>>) -> Result<(), Fault> {
         let (context, raw) = FrameContext::split(record.payload)?;
-        let pods = context.group.is_empty() && context.resource == "pods";
-        let place = context.list;
+        let (pods, place) = (is_pods(&context), context.list);
         let known = self.known.len();
         let kind = self.id(context)?;
-        let mut add = |object: &'a RawValue, verb| -> Result<(), Fault> {
-            seen.push(Seen::of(kind, pods, record, object, verb)?);
-            Ok(())
-        };
-        if list {
-            // What a second list lacks has vanished; no record here says so.
-            let first = known < self.known.len() || place.is_some_and(|place| place.page > 0);
-            if !first {
-                return Err("a type is listed anew, which the peers do not fold".into());
+        // What a second list lacks has vanished; no record here says so.
+        if known == self.known.len() && place.is_none_or(|place| place.page == 0) {
+            return Err("a type is listed anew, which the peers do not fold".into());
+        }
+        let page: Page<'a> = serde_json::from_slice(raw)?;
+        for item in page.items.into_iter().flatten() {
+            seen.push(Seen::of(kind, pods, record, item, Verb::Listed)?);
+        }
+        Ok(())
+    }
+
+    fn line<'a>(&mut self, record: &FoldRecord<'a>, seen: &mut Vec<Seen<'a>>) -> Result<(), Fault> {
+        let end = record.payload.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+        let context = &record.payload[..end];
+        let (kind, pods) = match self.lines.get(context) {
+            Some(known) => *known,
+            None => {
+                let (read, _) = FrameContext::split(record.payload)?;
+                let (pods, kind) = (is_pods(&read), self.id(read)?);
+                self.lines.insert(context.into(), (kind, pods));
+                (kind, pods)
             }
-            let page: Page<'a> = serde_json::from_slice(raw)?;
-            return page.items.into_iter().flatten().try_for_each(|item| add(item, Verb::Listed));
-        }
-        let line: Line<'a> = serde_json::from_slice(raw)?;
-        match line.verb.as_ref() {
-            "ADDED" => add(line.object, Verb::Added),
-            "MODIFIED" => add(line.object, Verb::Modified),
-            "DELETED" => add(line.object, Verb::Deleted),
-            other => Err(format!("the peers do not fold {other:?}").into()),
-        }
+        };
+        let line: Line<'a> = serde_json::from_slice(&record.payload[end..])?;
+        let verb = match line.verb.as_ref() {
+            "ADDED" => Verb::Added,
+            "MODIFIED" => Verb::Modified,
+            "DELETED" => Verb::Deleted,
+            other => return Err(format!("the peers do not fold {other:?}").into()),
+        };
+        seen.push(Seen::of(kind, pods, record, line.object, verb)?);
+        Ok(())
     }
 
     fn id(&mut self, context: FrameContext) -> Result<i32, Fault> {
@@ -230,6 +248,10 @@ impl Kinds {
         self.new.push((id, kind));
         Ok(id)
     }
+}
+
+fn is_pods(context: &FrameContext) -> bool {
+    context.group.is_empty() && context.resource == "pods"
 }
 
 impl<'a> Seen<'a> {

@@ -1,27 +1,46 @@
-//! The engine: opens the one file the view lives in, applies batches of records, opens snapshots
+//! The engine: opens the folder the view lives in, applies batches of records, opens snapshots
 //! for questions.
 //!
-//! A batch is one write transaction. Most of them are not made durable at once: after a crash the
-//! view is at an earlier record and the caller folds on from [`State::next_index`].
+//! A batch is committed whole or not at all. Most of them are not made durable at once: after a
+//! crash the view is at an earlier record and the caller folds on from [`State::next_index`].
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable};
+use fjall::compaction::Leveled;
+use fjall::config::{BlockSizePolicy, CompressionPolicy};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::StateError;
-use crate::bodies::{Packer, Readers};
-use crate::fold::{Applied, Fold, FoldRecord};
-use crate::tables::{FORMAT, Reader, Writer};
+use crate::bodies::Pieces;
+use crate::fold::{Applied, Fold, FoldRecord, Kept};
+use crate::table::Space;
+use crate::tables::{FORMAT, Spaces, Tables};
 
-/// File name within the folder of the view.
-const FILE: &str = "state.redb";
+/// Name of the engine's folder within the folder of the view.
+const FOLDER: &str = "view";
+/// The view as earlier versions had it.
+const EARLIER: &str = "state.redb";
 
-/// Memory that the engine may use for pages.
-const CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// Memory that the engine may use for blocks that were read.
+const CACHE_BYTES: u64 = 256 * 1024 * 1024;
+/// Memory for rows that are not in sorted files yet; as much again while they are written.
+const BUFFER_BYTES: u64 = 32 * 1024 * 1024;
+/// What is kept twice, in a journal and in memory, until it is in sorted files.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+/// Threads that write sorted files. A long merge keeps one of them; who folds must not wait for it.
+const WORKERS: usize = 4;
+/// As [`BUFFER_BYTES`], for what is true only for a while: rows that were removed are passed over
+/// until they leave the buffer and the files that it goes to.
+const LIVE_BUFFER_BYTES: u64 = 1024 * 1024;
+/// Files from such buffers before they become one with the rest.
+const LIVE_FILES: u8 = 2;
+/// Rows are compressed and read in blocks of about this size.
+const BLOCK_BYTES: u32 = 8 * 1024;
 
 /// A batch that ends behind a multiple of this index is made durable.
 const DURABLE_EVERY: u64 = 65_536;
@@ -34,10 +53,15 @@ pub struct State {
 
 struct Inner {
     db: Database,
-    /// Of whoever folds; forgotten when a transaction fails.
-    packer: Mutex<Packer>,
-    readers: Readers,
+    rows: Keyspace,
+    bodies: Keyspace,
+    live: Keyspace,
+    /// Of whoever folds; forgotten when a batch fails.
+    kept: Mutex<Kept>,
+    pieces: Pieces,
     next: watch::Sender<u64>,
+    /// Of a view that is not kept; removed last.
+    _temporary: Option<TempDir>,
 }
 
 impl std::fmt::Debug for State {
@@ -55,46 +79,62 @@ impl State {
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         // For its owner alone: the view holds whole objects.
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let path = dir.join(FILE);
-        let mut builder = Builder::new();
-        builder.set_cache_size(CACHE_BYTES);
-        let state = Self::start(builder.create(&path)?)?;
-        if let Some(state) = state {
+        let earlier = dir.join(EARLIER);
+        if earlier.exists() {
+            std::fs::remove_file(earlier)?;
+        }
+        let path = dir.join(FOLDER);
+        if let Some(state) = Self::start(&path, None)? {
             return Ok(state);
         }
         tracing::warn!(path = %path.display(), "the state view has another format; rebuilding it");
-        std::fs::remove_file(&path)?;
-        Self::start(builder.create(&path)?)?
-            .ok_or_else(|| StateError::Engine("a new view has another format".to_owned()))
+        std::fs::remove_dir_all(&path)?;
+        Self::start(&path, None)?.ok_or_else(has_another_format)
     }
 
-    /// An empty view in memory, for tests and short questions.
+    /// An empty view that is gone with its last handle, for tests and short questions.
     ///
     /// # Errors
-    /// [`StateError::Engine`], which does not happen unless memory runs out.
-    pub fn in_memory() -> Result<Self, StateError> {
-        let backend = redb::backends::InMemoryBackend::new();
-        Self::start(Builder::new().create_with_backend(backend)?)?
-            .ok_or_else(|| StateError::Engine("a new view has another format".to_owned()))
+    /// [`StateError::Io`] or [`StateError::Engine`] if the folder for temporary files can't be used.
+    pub fn temporary() -> Result<Self, StateError> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join(FOLDER);
+        Self::start(&path, Some(dir))?.ok_or_else(has_another_format)
     }
 
-    /// `None` if the file is of another format.
-    fn start(db: Database) -> Result<Option<Self>, StateError> {
-        let txn = db.begin_write()?;
-        let next = {
-            let mut writer = Writer::open(&txn)?;
-            let format = writer.meta.get("format")?.map(|f| f.value());
-            match format {
-                None => writer.meta.insert("format", FORMAT)?.map(|f| f.value()),
-                Some(FORMAT) => None,
-                Some(_) => return Ok(None),
-            };
-            writer.meta.get("next_index")?.map_or(0, |n| n.value())
+    /// `None` if the files are of another format.
+    fn start(path: &Path, temporary: Option<TempDir>) -> Result<Option<Self>, StateError> {
+        let builder = Database::builder(path).cache_size(CACHE_BYTES);
+        let db = builder.max_journaling_size(JOURNAL_BYTES).worker_threads(WORKERS).open()?;
+        let options = |compression| {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(BUFFER_BYTES)
+                .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
+                .data_block_compression_policy(CompressionPolicy::all(compression))
         };
-        txn.commit()?;
-        let next = watch::Sender::new(next);
-        let (packer, readers) = (Mutex::default(), Readers::default());
-        Ok(Some(Self { inner: Arc::new(Inner { db, packer, readers, next }) }))
+        let rows = db.keyspace("rows", || options(CompressionType::Lz4))?;
+        let bodies = db.keyspace("bodies", || options(CompressionType::None))?;
+        let live = db.keyspace("live", || {
+            let strategy = Leveled::default().with_l0_threshold(LIVE_FILES);
+            options(CompressionType::Lz4)
+                .max_memtable_size(LIVE_BUFFER_BYTES)
+                .compaction_strategy(Arc::new(strategy))
+        })?;
+        let (kept, pieces) = (Mutex::default(), Pieces::default());
+        let (next, _temporary) = (watch::Sender::new(0), temporary);
+        let inner = Inner { db, rows, bodies, live, kept, pieces, next, _temporary };
+        let mut tables = inner.tables();
+        match tables.meta.get("format")?.map(|format| format.value()) {
+            Some(FORMAT) => {}
+            Some(_) => return Ok(None),
+            None => {
+                tables.meta.insert("format", FORMAT);
+                inner.commit(tables)?;
+            }
+        }
+        let next = inner.tables().meta.get("next_index")?.map_or(0, |next| next.value());
+        inner.next.send_replace(next);
+        Ok(Some(Self { inner: Arc::new(inner) }))
     }
 
     /// The record that must come next.
@@ -107,7 +147,7 @@ impl State {
         self.inner.next.subscribe()
     }
 
-    /// Folds a run of records in one transaction. Records below [`State::next_index`] are passed
+    /// Folds a run of records. Records below [`State::next_index`] are passed
     /// over, so that a batch may be repeated. A record that can't be used never stops the fold: it
     /// is kept as a problem.
     ///
@@ -117,27 +157,21 @@ impl State {
     /// [`StateError::Hole`] if records are missing before or in the batch: nothing was applied.
     /// [`StateError::Engine`] or [`StateError::Damaged`]: nothing was applied.
     pub fn apply(&self, batch: &[FoldRecord<'_>]) -> Result<Applied, StateError> {
-        let mut packer = self.inner.packer.lock().unwrap_or_else(PoisonError::into_inner);
-        // Dictionaries that are not committed must not outlive their transaction.
-        let mut own = std::mem::take(&mut *packer);
-        let mut txn = self.inner.db.begin_write()?;
-        let (applied, next) = {
-            let mut fold = Fold::begin(&txn, &mut own)?;
-            for record in batch {
-                fold.record(record)?;
-            }
-            fold.finish()?
-        };
-        let first = next - applied.records;
-        if first / DURABLE_EVERY == next / DURABLE_EVERY {
-            txn.set_durability(Durability::None)?;
-        } else {
-            // After a crash the file opens without being read through.
-            txn.set_quick_repair(true);
+        let mut kept = self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is not committed must not outlive its batch.
+        let mut own = std::mem::take(&mut *kept);
+        let mut fold = Fold::begin(self.inner.tables(), &mut own)?;
+        for record in batch {
+            fold.record(record)?;
         }
-        txn.commit()?;
-        *packer = own;
-        drop(packer);
+        let (applied, next, tables) = fold.finish()?;
+        self.inner.commit(tables)?;
+        let first = next - applied.records;
+        if first / DURABLE_EVERY != next / DURABLE_EVERY {
+            self.sync()?;
+        }
+        *kept = own;
+        drop(kept);
         self.inner.next.send_if_modified(|current| std::mem::replace(current, next) != next);
         Ok(applied)
     }
@@ -147,10 +181,7 @@ impl State {
     /// # Errors
     /// [`StateError::Engine`]; the view is then as it was at some earlier record.
     pub fn sync(&self) -> Result<(), StateError> {
-        let mut txn = self.inner.db.begin_write()?;
-        txn.set_quick_repair(true);
-        txn.commit()?;
-        Ok(())
+        Ok(self.inner.db.persist(PersistMode::SyncAll)?)
     }
 
     /// SHA-256 over all rows of all tables, in hexadecimal: equal for equal records, however they
@@ -159,35 +190,71 @@ impl State {
     /// # Errors
     /// [`StateError::Engine`].
     pub fn digest(&self) -> Result<String, StateError> {
-        self.reader()?.digest()
+        self.tables().digest()
     }
 
-    /// What each table takes: name, rows, bytes of keys and values, bytes beside them (of pages that
-    /// are not full, and of what leads to the rows). Reads everything; for measuring.
+    /// What each table holds: name, rows, bytes of keys and values before they are compressed.
+    /// Reads everything; for measuring.
     ///
     /// # Errors
     /// [`StateError::Engine`].
-    pub fn table_sizes(&self) -> Result<Vec<(String, u64, u64, u64)>, StateError> {
-        let txn = self.inner.db.begin_read()?;
-        let mut sizes = Vec::new();
-        for table in txn.list_tables()? {
-            let name = redb::TableHandle::name(&table).to_owned();
-            let table = txn.open_untyped_table(table)?;
-            let (rows, stats) = (
-                redb::ReadableTableMetadata::len(&table)?,
-                redb::ReadableTableMetadata::stats(&table)?,
-            );
-            let overhead = stats.metadata_bytes() + stats.fragmented_bytes();
-            sizes.push((name, rows, stats.stored_bytes(), overhead));
+    pub fn table_sizes(&self) -> Result<Vec<(&'static str, u64, u64)>, StateError> {
+        self.tables().sizes()
+    }
+
+    /// Waits until the engine has written and merged what it has to, for measuring. Not to be
+    /// called while somebody folds.
+    pub fn settle(&self) {
+        let db = &self.inner.db;
+        while db.outstanding_flushes() > 0 || db.active_compactions() > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        Ok(sizes)
     }
 
-    pub(crate) fn readers(&self) -> &Readers {
-        &self.inner.readers
+    /// Bytes of the view on disk, with what is kept twice until it is in sorted files.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn stored_bytes(&self) -> Result<u64, StateError> {
+        Ok(self.inner.db.disk_space()?)
     }
 
-    pub(crate) fn reader(&self) -> Result<Reader, StateError> {
-        Reader::open(&self.inner.db.begin_read()?)
+    pub(crate) fn pieces(&self) -> &Pieces {
+        &self.inner.pieces
     }
+
+    /// All tables as they are now.
+    pub(crate) fn tables(&self) -> Tables {
+        self.inner.tables()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn commit(&self, tables: Tables) -> Result<(), StateError> {
+        self.inner.commit(tables)
+    }
+}
+
+impl Inner {
+    fn tables(&self) -> Tables {
+        let snapshot = Arc::new(self.db.snapshot());
+        let space = |keyspace: &Keyspace| Space {
+            keyspace: keyspace.clone(),
+            snapshot: Arc::clone(&snapshot),
+        };
+        Tables::new(&Spaces {
+            rows: space(&self.rows),
+            bodies: space(&self.bodies),
+            live: space(&self.live),
+        })
+    }
+
+    fn commit(&self, tables: Tables) -> Result<(), StateError> {
+        let mut batch = self.db.batch();
+        tables.commit(&mut batch);
+        Ok(batch.commit()?)
+    }
+}
+
+fn has_another_format() -> StateError {
+    StateError::Engine("a new view has another format".to_owned())
 }

@@ -5,17 +5,18 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// The view's file can't be used. It holds nothing that is not in the log: the caller may
+    /// The view's files can't be used. It holds nothing that is not in the log: the caller may
     /// delete it and fold again from index 0.
     #[error("the state view can't be used: {0}")]
     Engine(String),
     /// Another process has the view open; the caller asks that one, or stops it.
     #[error("another process has the state view open")]
     InUse,
-    /// The folder of the view can't be made or read; the caller checks the path and the rights.
+    /// The folder of the view, or a file in it, can't be made, read or written; the caller checks
+    /// the path, the rights and the space.
     #[error("the folder of the state view can't be used: {0}")]
     Io(#[from] std::io::Error),
-    /// A row of the view can't be read: the file is damaged. Delete it and fold again.
+    /// A row of the view can't be read: its files are damaged. Delete it and fold again.
     #[error("the state view is damaged: {0}")]
     Damaged(String),
     /// Records were left out; the caller sends them from `expected` on.
@@ -71,25 +72,11 @@ impl StateError {
     }
 }
 
-macro_rules! from_redb {
-    ($($error:ty),* $(,)?) => {
-        $(impl From<$error> for StateError {
-            fn from(error: $error) -> Self {
-                Self::Engine(error.to_string())
-            }
-        })*
-    };
-}
-
-from_redb! {
-    redb::Error, redb::TransactionError, redb::TableError,
-    redb::StorageError, redb::CommitError, redb::SetDurabilityError,
-}
-
-impl From<redb::DatabaseError> for StateError {
-    fn from(error: redb::DatabaseError) -> Self {
+impl From<fjall::Error> for StateError {
+    fn from(error: fjall::Error) -> Self {
         match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            fjall::Error::Locked => Self::InUse,
+            fjall::Error::Io(error) => Self::Io(error),
             other => Self::Engine(other.to_string()),
         }
     }

@@ -9,11 +9,9 @@
 //! a version, and ends with the time of its end or the newest time of the cluster when that was
 //! recorded, whichever is later. So it also holds every time at which it was still thought to exist.
 
-use redb::ReadableTable;
-
 use crate::StateError;
 use crate::fold::Fold;
-use crate::tables::{LifeRow, Reader};
+use crate::tables::{LifeRow, Tables};
 
 /// An end that has not come.
 const OPEN: i64 = i64::MAX;
@@ -51,23 +49,27 @@ impl Fold<'_> {
         }
         let (type_id, namespace) = (life.type_id, life.namespace.as_str());
         match life.existence {
-            Some((_, OPEN)) if end != OPEN => {
-                self.w.alive.remove((type_id, namespace, object))?;
-            }
+            Some((_, OPEN)) if end != OPEN => self.w.alive.remove((type_id, namespace, object)),
             Some((begin, end)) if end != OPEN => {
-                self.w.existed.remove((type_id, namespace, class(begin, end), begin, object))?;
+                let class = class(begin, end);
+                self.w.existed.remove((type_id, namespace, class, begin, object));
+                self.w.existed_anywhere.remove((type_id, class, begin, object));
             }
             _ => {}
         }
         if end == OPEN {
-            self.w.alive.insert((type_id, namespace, object), life.first_time)?;
+            self.w.alive.insert((type_id, namespace, object), life.first_time);
         } else {
-            let class = class(life.first_time, end);
-            let key = (type_id, namespace, class, life.first_time, object);
-            self.w.existed.insert(key, end)?;
+            let (begin, class) = (life.first_time, class(life.first_time, end));
+            self.w.existed.insert((type_id, namespace, class, begin, object), end);
+            self.w.existed_anywhere.insert((type_id, class, begin, object), end);
             let bits = self.w.classes.get((type_id, namespace))?.map_or(0, |bits| bits.value());
             if bits & (1 << class) == 0 {
-                self.w.classes.insert((type_id, namespace), bits | 1 << class)?;
+                self.w.classes.insert((type_id, namespace), bits | 1 << class);
+            }
+            let bits = self.w.classes_anywhere.get(type_id)?.map_or(0, |bits| bits.value());
+            if bits & (1 << class) == 0 {
+                self.w.classes_anywhere.insert(type_id, bits | 1 << class);
             }
         }
         life.existence = wanted;
@@ -75,7 +77,7 @@ impl Fold<'_> {
     }
 }
 
-impl Reader {
+impl Tables {
     /// Objects of a type, of one namespace or all, that may have existed at a time; among them all
     /// that did.
     pub(crate) fn may_have_existed(
@@ -85,32 +87,41 @@ impl Reader {
         time: i64,
     ) -> Result<Vec<u64>, StateError> {
         let mut objects = Vec::new();
-        let first = namespace.unwrap_or("");
-        for entry in self.alive.range((type_id, first, 0)..)? {
-            let (key, begin) = entry?;
-            let (of, in_namespace, object) = key.value();
-            if of != type_id || namespace.is_some_and(|wanted| wanted != in_namespace) {
-                break;
+        let mut alive = |key: (u32, &str, u64), begin: i64| {
+            if begin <= time {
+                objects.push(key.2);
             }
-            if begin.value() <= time {
-                objects.push(object);
+        };
+        if let Some(namespace) = namespace {
+            let key = |object| (type_id, namespace, object);
+            for row in self.alive.range(key(0)..=key(u64::MAX)) {
+                let (key, begin) = row?;
+                alive(key.value(), begin.value());
+            }
+        } else {
+            for row in self.alive.range((type_id, "", 0)..(type_id + 1, "", 0)) {
+                let (key, begin) = row?;
+                alive(key.value(), begin.value());
             }
         }
-        for entry in self.classes.range((type_id, first)..)? {
-            let (key, bits) = entry?;
-            let (of, in_namespace) = key.value();
-            if of != type_id || namespace.is_some_and(|wanted| wanted != in_namespace) {
-                break;
-            }
-            let bits = bits.value();
-            for class in (0..64).filter(|class| bits & (1 << class) != 0) {
-                let begin = (type_id, in_namespace, class, earliest(time, class), 0);
-                let last = (type_id, in_namespace, class, time, u64::MAX);
-                for entry in self.existed.range(begin..=last)? {
-                    let (key, end) = entry?;
-                    if end.value() >= time {
-                        objects.push(key.value().4);
-                    }
+        let bits = match namespace {
+            Some(namespace) => self.classes.get((type_id, namespace))?,
+            None => self.classes_anywhere.get(type_id)?,
+        };
+        let bits = bits.map_or(0, |bits| bits.value());
+        for class in (0..64).filter(|class| bits & (1 << class) != 0) {
+            let begin = earliest(time, class);
+            if let Some(namespace) = namespace {
+                let key = |begin, object| (type_id, namespace, class, begin, object);
+                for row in self.existed.range(key(begin, 0)..=key(time, u64::MAX)) {
+                    let (key, end) = row?;
+                    objects.extend((end.value() >= time).then_some(key.value().4));
+                }
+            } else {
+                let key = |begin, object| (type_id, class, begin, object);
+                for row in self.existed_anywhere.range(key(begin, 0)..=key(time, u64::MAX)) {
+                    let (key, end) = row?;
+                    objects.extend((end.value() >= time).then_some(key.value().3));
                 }
             }
         }

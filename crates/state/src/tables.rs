@@ -5,13 +5,14 @@
 //! because the view is folded again.
 
 use minicbor::{Decode, Encode};
-use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransaction};
 use sha2::{Digest, Sha256};
 
 use crate::StateError;
+use crate::bodies::{Piece, Place};
+use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 3;
+pub(crate) const FORMAT: u64 = 4;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;
@@ -25,48 +26,82 @@ pub(crate) type IpKey = [u8; 16];
 /// In [`Reader::spans`]: no address is known. It is the unspecified address, which nothing has.
 pub(crate) const NO_ADDRESS: IpKey = [0; 16];
 
+/// Where the tables are. The bodies of objects are large. What is true only for a while is apart as
+/// well: the engine passes over rows that were removed until it has written the rest anew, which it
+/// does the more often the less there is.
+pub(crate) struct Spaces {
+    pub(crate) rows: Space,
+    pub(crate) bodies: Space,
+    pub(crate) live: Space,
+}
+
 macro_rules! tables {
-    ($($(#[$doc:meta])* $field:ident: $key:ty => $value:ty;)*) => {
-        /// All tables within a write transaction.
-        pub(crate) struct Writer<'txn> {
-            $($(#[$doc])* pub(crate) $field: Table<'txn, $key, $value>,)*
+    (@space $spaces:ident) => { $spaces.rows };
+    (@space $spaces:ident $space:ident) => { $spaces.$space };
+    ($($(#[$doc:meta])* $field:ident $(in $space:ident)?: $key:ty => $value:ty;)*) => {
+        /// First bytes of the tables' keys.
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy)]
+        enum Id { $($field),* }
+
+        /// All tables at a time; what is written to them is seen here alone until it is committed.
+        pub(crate) struct Tables {
+            $($(#[$doc])* pub(crate) $field: Table<$key, $value>,)*
         }
 
-        /// All tables of one snapshot.
-        pub(crate) struct Reader {
-            $($(#[$doc])* pub(crate) $field: ReadOnlyTable<$key, $value>,)*
-        }
-
-        impl<'txn> Writer<'txn> {
-            pub(crate) fn open(txn: &'txn WriteTransaction) -> Result<Self, StateError> {
-                Ok(Self {
-                    $($field: txn.open_table(TableDefinition::new(stringify!($field)))?,)*
-                })
-            }
-        }
-
-        impl Reader {
-            pub(crate) fn open(txn: &ReadTransaction) -> Result<Self, StateError> {
-                Ok(Self {
-                    $($field: txn.open_table(TableDefinition::new(stringify!($field)))?,)*
-                })
+        impl Tables {
+            pub(crate) fn new(spaces: &Spaces) -> Self {
+                Self {
+                    $($field: Table::new(
+                        Id::$field as u8,
+                        &tables!(@space spaces $($space)?),
+                    ),)*
+                }
             }
 
+            pub(crate) fn commit(self, batch: &mut fjall::OwnedWriteBatch) {
+                $(self.$field.commit(batch);)*
+            }
+
+            /// Hashes all rows; bodies by what they are, as batches decide how they are stored
+            /// until their chunk is whole.
             pub(crate) fn digest(&self) -> Result<String, StateError> {
                 let mut hash = Sha256::new();
-                $(
+                $(if !matches!(Id::$field, Id::bodies) {
                     hash.update(concat!(stringify!($field), "\0"));
-                    for row in redb::ReadableTable::iter(&self.$field)? {
-                        let (key, value) = row?;
-                        let key = bytes_of::<$key>(&key.value());
-                        let value = bytes_of::<$value>(&value.value());
-                        for part in [key, value] {
+                    let mut rows = self.$field.iter();
+                    while let Some((key, value)) = rows.next_bytes()? {
+                        for part in [&key[..], &value[..]] {
                             hash.update((part.len() as u64).to_be_bytes());
                             hash.update(part);
                         }
                     }
-                )*
+                })*
+                for row in self.bodies.iter() {
+                    let (key, value) = row?;
+                    let ((chunk, first), piece) = (key.value(), Piece::read(value.value())?);
+                    for (at, body) in (first..).zip(piece.bodies()) {
+                        hash.update(chunk.to_be_bytes());
+                        hash.update(at.to_be_bytes());
+                        hash.update((body.len() as u64).to_be_bytes());
+                        hash.update(body);
+                    }
+                }
                 Ok(hex::encode(hash.finalize()))
+            }
+
+            /// Name, rows, bytes of keys and values of each table.
+            pub(crate) fn sizes(&self) -> Result<Vec<(&'static str, u64, u64)>, StateError> {
+                let mut sizes = Vec::new();
+                $(
+                    let (mut count, mut bytes, mut rows) = (0, 0, self.$field.iter());
+                    while let Some((key, value)) = rows.next_bytes()? {
+                        count += 1;
+                        bytes += (key.len() + value.len()) as u64;
+                    }
+                    sizes.push((stringify!($field), count, bytes));
+                )*
+                Ok(sizes)
             }
         }
     };
@@ -93,36 +128,38 @@ tables! {
     /// (type, source) → [`StreamRow`].
     streams: (u32, u32) => &'static [u8];
     /// (type, source, object): seen in the list that is being read.
-    listed: (u32, u32, u64) => ();
+    listed in live: (u32, u32, u64) => ();
     /// (type, order key of a version) → time: at that version a whole list was seen, first then.
     lists: (u32, &'static [u8]) => i64;
     /// (type, record / 1,024) → order key of the newest resource version of the type that was seen
     /// up to the end of that run of records; only where it is newer than in the runs before.
     reached: (u32, u64) => &'static [u8];
-    /// (type, namespace, name, uid) → object.
-    objects: (u32, &'static str, &'static str, &'static str) => u64;
-    /// (cluster, uid, type) → object.
-    uids: (u32, &'static str, u32) => u64;
+    /// (type, namespace, name, how many objects of that name came before) → object. There is one for
+    /// each uid.
+    objects: (u32, &'static str, &'static str, u32) => u64;
+    /// (cluster, uid, type) → object. Uids are keys of [`uid_key`].
+    uids: (u32, &'static [u8], u32) => u64;
     /// Object → [`LifeRow`].
     lives: u64 => &'static [u8];
     /// (type, namespace, object) → smallest effective time: exists after the newest record.
-    alive: (u32, &'static str, u64) => i64;
+    alive in live: (u32, &'static str, u64) => i64;
     /// (type, namespace, class of length, begin, object) → end: existed once, at no other time; see
     /// [`crate::existence`].
     existed: (u32, &'static str, u8, i64, u64) => i64;
     /// (type, namespace) → bits of the classes of length in `existed`.
     classes: (u32, &'static str) => u64;
-    /// (object, order key of the first one) → versions, see [`crate::versions`].
+    /// (type, class of length, begin, object) → end: as `existed`, for questions about all
+    /// namespaces.
+    existed_anywhere: (u32, u8, i64, u64) => i64;
+    /// Type → bits of the classes of length in `existed_anywhere`.
+    classes_anywhere: u32 => u64;
+    /// (object, order key of the first one) → versions before those that its life has, see
+    /// [`crate::versions`].
     versions: (u64, &'static [u8]) => &'static [u8];
-    /// (object, number of the first version in it) → [`crate::bodies::BodyRow`].
-    bodies: (u64, u32) => &'static [u8];
-    /// As `bodies`: the row of an object that still grows. Apart, because rows that change their
-    /// length leave pages half empty.
-    growing: (u64, u32) => &'static [u8];
-    /// (type, stem of the names) → number of objects; number of the dictionary, from 1.
-    families: (u32, &'static str) => (u32, u32);
-    /// Number → content, compressed.
-    dictionaries: u32 => &'static [u8];
+    /// (chunk, place in it of the first body) → [`Piece`].
+    bodies in bodies: (u64, u32) => &'static [u8];
+    /// (type, namespace) → chunk that takes their bodies, how many it has, and bytes of their text.
+    chunks in live: (u32, &'static str) => (u64, u32, u64);
     /// (uid, object): some version of the object names the uid, which is not its own. Uids are keys
     /// of [`uid_key`].
     referrers: (&'static [u8], u64) => ();
@@ -143,19 +180,21 @@ tables! {
     ips: (&'static [u8; 16], u32, u64) => ();
     /// (cluster, record that first shows an address or `u64::MAX`, pod) → record that first shows
     /// the pod.
-    unaddressed: (u32, u64, u64) => u64;
+    unaddressed in live: (u32, u64, u64) => u64;
     /// (object, order key of a version) → [`FactRow`]: versions that say something else about
     /// addresses than the one before them.
     facts: (u64, &'static [u8]) => &'static [u8];
     /// (address, cluster, class of length, begin, object) → end: at no other time the object may
     /// have had the address. [`NO_ADDRESS`] stands for pods of which none is known.
     spans: (&'static [u8; 16], u32, u8, i64, u64) => i64;
+    /// (address, cluster, begin, object): as `spans`, of those without an end.
+    open_spans in live: (&'static [u8; 16], u32, i64, u64) => ();
     /// (address, cluster, time, pod, network): from then on the pod was seen with the address.
     reports: (&'static [u8; 16], u32, i64, u64, &'static str) => ();
     /// Object → [`SpanList`]: its rows in `spans` and `reports`.
     span_lists: u64 => &'static [u8];
     /// (cluster, uid, endpoint slice): some version of the slice names the uid as a target.
-    targets: (u32, &'static str, u64) => ();
+    targets: (u32, &'static [u8], u64) => ();
     /// (cluster, namespace, service, endpoint slice): some version of the slice is of the service.
     slices: (u32, &'static str, &'static str, u64) => ();
     /// (cluster, port of nodes, service): some version of the service has the port.
@@ -281,6 +320,7 @@ pub(crate) struct LifeRow {
     #[n(2)]
     pub(crate) name: String,
     #[n(3)]
+    #[cbor(with = "uid_bytes")]
     pub(crate) uid: String,
     /// Number of version rows.
     #[n(4)]
@@ -301,21 +341,25 @@ pub(crate) struct LifeRow {
     /// Effective time and record of the end, if not alive.
     #[n(10)]
     pub(crate) ended: Option<(i64, u64)>,
-    /// Number of the newest version that has a body.
+    /// The body that came last.
     #[n(11)]
-    pub(crate) last_body: u32,
+    pub(crate) last_body: Place,
     /// Resource version of the first version in order.
     #[n(12)]
     pub(crate) first_rv: String,
     /// An address of it has been seen.
     #[n(13)]
     pub(crate) addressed: bool,
-    /// Number of the first version in the row of bodies that still grows.
-    #[n(14)]
-    pub(crate) growing: Option<u32>,
     /// Begin and end of its row in `existed`; an end of `i64::MAX` stands for one in `alive`.
-    #[n(15)]
+    #[n(14)]
     pub(crate) existence: Option<(i64, i64)>,
+    /// The newest ones in order of its versions.
+    #[n(15)]
+    #[cbor(with = "crate::versions::packed")]
+    pub(crate) newest: Vec<VersionRow>,
+    /// The newest one in order of its rows in `facts`, and its order key.
+    #[n(16)]
+    pub(crate) fact: Option<(minicbor::bytes::ByteVec, FactRow)>,
 }
 
 /// One version.
@@ -331,8 +375,8 @@ pub(crate) struct VersionRow {
     pub(crate) redacted: bool,
     /// How many versions of the object came before it.
     pub(crate) number: u32,
-    /// Number of the version whose body it shows.
-    pub(crate) body: u32,
+    /// The body it shows.
+    pub(crate) body: Place,
     pub(crate) source: u32,
     /// API version of the frame.
     pub(crate) version: String,
@@ -503,10 +547,6 @@ pub(crate) struct GapRow {
     pub(crate) superseded: Option<u64>,
 }
 
-fn bytes_of<'a, T: redb::Value + 'a>(value: &'a T::SelfType<'a>) -> Vec<u8> {
-    T::as_bytes(value).as_ref().to_vec()
-}
-
 /// A uid as a key: 16 bytes if it is a UUID as Kubernetes writes it, its text otherwise.
 pub(crate) fn uid_key(uid: &str) -> Vec<u8> {
     let dashes = [8, 13, 18, 23].iter().all(|at| uid.as_bytes().get(*at) == Some(&b'-'));
@@ -515,6 +555,35 @@ pub(crate) fn uid_key(uid: &str) -> Vec<u8> {
         Some(bytes) if bytes.len() == 16 && !uid.bytes().any(|b| b.is_ascii_uppercase()) => bytes,
         // A text of 15 bytes must not be taken for one.
         _ => [&[0xff; 17], uid.as_bytes()].concat(),
+    }
+}
+
+/// The uid of which this is the key; `None` if it is none.
+fn uid_of_key(key: &[u8]) -> Option<String> {
+    if let Ok([a, b, c, d, e, f, g, h, rest @ ..]) = <[u8; 16]>::try_from(key) {
+        let (first, second) = (hex::encode([a, b, c, d]), hex::encode([e, f]));
+        let (third, fourth) = (hex::encode([g, h]), hex::encode(&rest[..2]));
+        return Some(format!("{first}-{second}-{third}-{fourth}-{}", hex::encode(&rest[2..])));
+    }
+    String::from_utf8(key.strip_prefix(&[0xff; 17])?.to_vec()).ok()
+}
+
+/// Uids within rows: their keys.
+mod uid_bytes {
+    use minicbor::decode::Error;
+    use minicbor::encode::Write;
+    use minicbor::{Decoder, Encoder};
+
+    pub(super) fn encode<C, W: Write>(
+        uid: &str,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(&super::uid_key(uid))?.ok()
+    }
+
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<String, Error> {
+        super::uid_of_key(d.bytes()?).ok_or_else(|| Error::message("no uid"))
     }
 }
 

@@ -1,26 +1,28 @@
 //! Rows of versions: up to [`ROW_VERSIONS`] consecutive versions of an object, each told by what
 //! differs from the one before it.
 //!
-//! Rows are in the order of the versions and under the order key of their first one. Which versions
-//! share a row is a function of the order in which they came.
+//! Rows are in the order of the versions and under the order key of their first one; the newest one
+//! stands in the row of the life, which everybody reads anyway. Which versions share a row is a
+//! function of the order in which they came.
 
 use std::ops::{Bound, Range};
 
 use minicbor::{Decode, Encode};
-use redb::{ReadableTable, Table};
 
 use crate::StateError;
+use crate::bodies::Place;
 use crate::query::{Cursor, Verb};
 use crate::rv::{Rank, order_key};
-use crate::tables::{VersionRow, row, unrow};
+use crate::table::Table;
+use crate::tables::{LifeRow, VersionRow, row, unrow};
 
 /// Most versions in a row.
 const ROW_VERSIONS: usize = 16;
 
 /// A row: its key's bytes, and its versions.
 type Row = (Vec<u8>, Vec<VersionRow>);
-type Key = (u64, &'static [u8]);
-type Value = &'static [u8];
+/// (object, order key of the row's first version) → versions.
+type Rows = Table<(u64, &'static [u8]), &'static [u8]>;
 
 /// A version, less what it has in common with the one before it in its row; the first one is told
 /// from nothing.
@@ -39,22 +41,24 @@ struct Packed {
     /// Difference of the numbers, less one.
     #[n(4)]
     number: i64,
-    /// How many versions ago its body came.
+    /// Differences of the places of their bodies.
     #[n(5)]
-    body: u32,
+    chunk: i64,
     #[n(6)]
+    at: i64,
+    #[n(7)]
     ordinal: u32,
     /// Basis of the time; 128 is added if values were redacted.
-    #[n(7)]
+    #[n(8)]
     flags: u8,
     /// What is left out is as before.
-    #[n(8)]
-    source: Option<u32>,
     #[n(9)]
-    rv_text: Option<String>,
+    source: Option<u32>,
     #[n(10)]
-    after_rv: Option<String>,
+    rv_text: Option<String>,
     #[n(11)]
+    after_rv: Option<String>,
+    #[n(12)]
     version: Option<String>,
 }
 
@@ -87,7 +91,8 @@ impl VersionRow {
             index: signed(self.index, before.index),
             time: self.time.wrapping_sub(before.time),
             number: i64::from(self.number) - i64::from(before.number) - 1,
-            body: self.number - self.body,
+            chunk: signed(self.body.chunk, before.body.chunk),
+            at: i64::from(self.body.at) - i64::from(before.body.at),
             ordinal: self.ordinal,
             flags: self.basis | if self.redacted { REDACTED } else { 0 },
             source: (self.source != before.source).then_some(self.source),
@@ -118,7 +123,11 @@ impl VersionRow {
             basis: packed.flags & !REDACTED,
             redacted: packed.flags & REDACTED != 0,
             number,
-            body: number.checked_sub(packed.body).ok_or_else(damaged)?,
+            body: Place {
+                chunk: before.body.chunk.wrapping_add_signed(packed.chunk),
+                at: u32::try_from(i64::from(before.body.at).wrapping_add(packed.at))
+                    .map_err(|_| damaged())?,
+            },
             source: packed.source.unwrap_or(before.source),
             version: packed.version.unwrap_or_else(|| before.version.clone()),
         })
@@ -157,137 +166,198 @@ fn all_of(object: u64) -> Range<(u64, &'static [u8])> {
     (object, [].as_slice())..(object + 1, [].as_slice())
 }
 
-/// The row in which a version with this order key is, or belongs.
-fn row_at(
-    table: &impl ReadableTable<Key, Value>,
-    object: u64,
-    order: &[u8],
-) -> Result<Option<Row>, StateError> {
-    let below = table.range((object, [].as_slice())..=(object, order))?.next_back();
+/// The row before the newest one in which a version with this order key is, or belongs.
+fn row_at(rows: &Rows, object: u64, order: &[u8]) -> Result<Option<Row>, StateError> {
+    let below = rows.range((object, [].as_slice())..=(object, order)).next_back();
     let found = match below {
         Some(found) => Some(found),
-        None => table.range(all_of(object))?.next(),
+        None => rows.range(all_of(object)).next(),
     };
     let Some((key, value)) = found.transpose()? else { return Ok(None) };
     Ok(Some((key.value().1.to_vec(), unpack(value.value())?)))
 }
 
-/// All versions of an object, in their order.
-pub(crate) fn all(
-    table: &impl ReadableTable<Key, Value>,
-    object: u64,
-) -> Result<Vec<VersionRow>, StateError> {
-    let mut versions = Vec::new();
-    for entry in table.range(all_of(object))? {
-        versions.append(&mut unpack(entry?.1.value())?);
-    }
-    Ok(versions)
+/// The versions of one object.
+#[derive(Clone, Copy)]
+pub(crate) struct Versions<'a> {
+    pub(crate) rows: &'a Rows,
+    pub(crate) object: u64,
+    pub(crate) life: &'a LifeRow,
 }
 
-/// The first version, from the newest in order on, of which `wanted` says so.
-pub(crate) fn last_where(
-    table: &impl ReadableTable<Key, Value>,
-    object: u64,
-    wanted: impl FnMut(&VersionRow) -> bool,
-) -> Result<Option<VersionRow>, StateError> {
-    last_in(table, all_of(object), wanted)
-}
-
-/// As [`last_where`], of the versions before an order key.
-pub(crate) fn last_before(
-    table: &impl ReadableTable<Key, Value>,
-    object: u64,
-    order: &[u8],
-    mut wanted: impl FnMut(&VersionRow) -> bool,
-) -> Result<Option<VersionRow>, StateError> {
-    let range = (object, [].as_slice())..(object, order);
-    last_in(table, range, |version| version.order().as_slice() < order && wanted(version))
-}
-
-fn last_in(
-    table: &impl ReadableTable<Key, Value>,
-    range: Range<(u64, &[u8])>,
-    mut wanted: impl FnMut(&VersionRow) -> bool,
-) -> Result<Option<VersionRow>, StateError> {
-    for entry in table.range(range)?.rev() {
-        let found = unpack(entry?.1.value())?.into_iter().rev().find(&mut wanted);
-        if found.is_some() {
-            return Ok(found);
+impl Versions<'_> {
+    /// All of them, in their order.
+    pub(crate) fn all(&self) -> Result<Vec<VersionRow>, StateError> {
+        let mut versions = Vec::new();
+        if self.has_rows() {
+            for entry in self.rows.range(all_of(self.object)) {
+                versions.append(&mut unpack(entry?.1.value())?);
+            }
         }
+        versions.extend_from_slice(&self.life.newest);
+        Ok(versions)
     }
-    Ok(None)
-}
 
-/// The version with this order key.
-pub(crate) fn get(
-    table: &impl ReadableTable<Key, Value>,
-    object: u64,
-    order: &[u8],
-) -> Result<Option<VersionRow>, StateError> {
-    let row = row_at(table, object, order)?;
-    Ok(row.and_then(|(_, versions)| versions.into_iter().find(|v| v.order() == order)))
-}
-
-/// The first version behind an order key.
-pub(crate) fn next(
-    table: &impl ReadableTable<Key, Value>,
-    object: u64,
-    order: &[u8],
-) -> Result<Option<VersionRow>, StateError> {
-    let behind = |versions: Vec<VersionRow>| versions.into_iter().find(|v| *v.order() > *order);
-    if let Some(found) = row_at(table, object, order)?.and_then(|(_, versions)| behind(versions)) {
-        return Ok(Some(found));
+    /// Whether there are others than those that the life has.
+    fn has_rows(&self) -> bool {
+        self.life.newest.len() < self.life.versions as usize
     }
-    let range = (Bound::Excluded((object, order)), Bound::Excluded((object + 1, [].as_slice())));
-    let Some(entry) = table.range(range)?.next() else { return Ok(None) };
-    Ok(behind(unpack(entry?.1.value())?))
+
+    /// Whether a version with this order key is among those that the life has, if it is any.
+    fn is_newest(&self, order: &[u8]) -> bool {
+        !self.has_rows() || self.life.newest.first().is_some_and(|first| *first.order() <= *order)
+    }
+
+    /// The first version, from the newest in order on, of which `wanted` says so.
+    pub(crate) fn last_where(
+        &self,
+        wanted: impl FnMut(&VersionRow) -> bool,
+    ) -> Result<Option<VersionRow>, StateError> {
+        self.last_in(all_of(self.object), wanted)
+    }
+
+    /// As [`Versions::last_where`], of the versions before an order key.
+    pub(crate) fn last_before(
+        &self,
+        order: &[u8],
+        mut wanted: impl FnMut(&VersionRow) -> bool,
+    ) -> Result<Option<VersionRow>, StateError> {
+        let range = (self.object, [].as_slice())..(self.object, order);
+        self.last_in(range, |version| version.order().as_slice() < order && wanted(version))
+    }
+
+    fn last_in(
+        &self,
+        range: Range<(u64, &[u8])>,
+        mut wanted: impl FnMut(&VersionRow) -> bool,
+    ) -> Result<Option<VersionRow>, StateError> {
+        let found = self.life.newest.iter().rev().find(|version| wanted(version));
+        if found.is_some() || !self.has_rows() {
+            return Ok(found.cloned());
+        }
+        for entry in self.rows.range(range).rev() {
+            let found = unpack(entry?.1.value())?.into_iter().rev().find(&mut wanted);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The version with this order key.
+    pub(crate) fn get(&self, order: &[u8]) -> Result<Option<VersionRow>, StateError> {
+        let is_it = |version: &VersionRow| version.order() == order;
+        if self.is_newest(order) {
+            return Ok(self.life.newest.iter().find(|version| is_it(version)).cloned());
+        }
+        let row = row_at(self.rows, self.object, order)?;
+        Ok(row.and_then(|(_, versions)| versions.into_iter().find(is_it)))
+    }
+
+    /// The first version behind an order key.
+    pub(crate) fn next(&self, order: &[u8]) -> Result<Option<VersionRow>, StateError> {
+        let is_behind = |version: &VersionRow| *version.order() > *order;
+        if !self.is_newest(order) {
+            let row = row_at(self.rows, self.object, order)?;
+            let behind = row.and_then(|(_, versions)| versions.into_iter().find(is_behind));
+            if behind.is_some() {
+                return Ok(behind);
+            }
+            let after = (self.object, order);
+            let end = (self.object + 1, [].as_slice());
+            let range = (Bound::Excluded(after), Bound::Excluded(end));
+            if let Some(entry) = self.rows.range(range).next() {
+                return Ok(unpack(entry?.1.value())?.into_iter().find(is_behind));
+            }
+        }
+        Ok(self.life.newest.iter().find(|version| is_behind(version)).cloned())
+    }
 }
 
-/// Adds a version; one with the same order key is replaced.
+/// Puts a version among others at its place; one with the same order key is replaced. Gives the
+/// place.
+fn place(versions: &mut Vec<VersionRow>, version: VersionRow, order: &[u8]) -> usize {
+    let at = versions.iter().rposition(|v| *v.order() <= *order).map_or(0, |at| at + 1);
+    if at > 0 && *versions[at - 1].order() == *order {
+        versions[at - 1] = version;
+        return at - 1;
+    }
+    versions.insert(at, version);
+    at
+}
+
+/// Adds a version, which the life does not count yet; one with the same order key is replaced.
 pub(crate) fn put(
-    table: &mut Table<'_, Key, Value>,
+    rows: &mut Rows,
     object: u64,
+    life: &mut LifeRow,
     version: VersionRow,
 ) -> Result<(), StateError> {
     let order = version.order();
-    let Some((first, mut versions)) = row_at(&*table, object, &order)? else {
-        table.insert((object, order.as_slice()), pack(&[version]).as_slice())?;
-        return Ok(());
-    };
-    let at = versions.iter().rposition(|v| v.order() <= order).map_or(0, |at| at + 1);
-    if at > 0 && versions[at - 1].order() == order {
-        versions[at - 1] = version;
-        table.insert((object, first.as_slice()), pack(&versions).as_slice())?;
-        return Ok(());
+    if !(Versions { rows, object, life }).is_newest(&order) {
+        return put_below(rows, object, version, &order);
     }
-    if at == versions.len() && at >= ROW_VERSIONS {
+    let versions = &mut life.newest;
+    let at = place(versions, version, &order);
+    if versions.len() > ROW_VERSIONS {
         // Rows that are appended to stay full.
-        table.insert((object, order.as_slice()), pack(&[version]).as_slice())?;
-        return Ok(());
-    }
-    versions.insert(at, version);
-    let rest = if versions.len() > ROW_VERSIONS {
-        versions.split_off(ROW_VERSIONS / 2)
-    } else {
-        Vec::new()
-    };
-    if at == 0 {
-        table.remove((object, first.as_slice()))?;
-    }
-    for versions in [versions, rest].iter().filter(|versions| !versions.is_empty()) {
-        let first = versions[0].order();
-        table.insert((object, first.as_slice()), pack(versions).as_slice())?;
+        let middle = if at == ROW_VERSIONS { at } else { ROW_VERSIONS / 2 };
+        let newest = versions.split_off(middle);
+        let full = std::mem::replace(versions, newest);
+        rows.insert((object, full[0].order().as_slice()), pack(&full).as_slice());
     }
     Ok(())
 }
 
+/// Adds a version that comes before those that the life has.
+fn put_below(
+    rows: &mut Rows,
+    object: u64,
+    version: VersionRow,
+    order: &[u8],
+) -> Result<(), StateError> {
+    let Some((first, mut versions)) = row_at(rows, object, order)? else {
+        rows.insert((object, order), pack(&[version]).as_slice());
+        return Ok(());
+    };
+    rows.remove((object, first.as_slice()));
+    place(&mut versions, version, order);
+    let middle = if versions.len() > ROW_VERSIONS { ROW_VERSIONS / 2 } else { versions.len() };
+    let rest = versions.split_off(middle);
+    for versions in [versions, rest].iter().filter(|versions| !versions.is_empty()) {
+        let first = versions[0].order();
+        rows.insert((object, first.as_slice()), pack(versions).as_slice());
+    }
+    Ok(())
+}
+
+/// Within the row of a life: as a row of its own.
+pub(crate) mod packed {
+    use minicbor::decode::Error;
+    use minicbor::encode::Write;
+    use minicbor::{Decoder, Encoder};
+
+    use super::VersionRow;
+
+    pub(crate) fn encode<C, W: Write>(
+        versions: &[VersionRow],
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(&super::pack(versions))?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<VersionRow>, Error> {
+        super::unpack(d.bytes()?).map_err(Error::message)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use redb::{Database, ReadableDatabase, TableDefinition, backends::InMemoryBackend};
+    use std::collections::BTreeMap;
 
     use super::*;
-
-    const TABLE: TableDefinition<'_, Key, Value> = TableDefinition::new("versions");
+    use crate::State;
 
     fn version(seed: u64, number: u32) -> VersionRow {
         let rv = match seed % 5 {
@@ -305,7 +375,7 @@ mod tests {
             basis: (seed % 2) as u8,
             redacted: seed.is_multiple_of(3),
             number,
-            body: number - (seed % 2) as u32 * number.min(1),
+            body: Place { chunk: seed % 9, at: (seed % 4) as u32 },
             source: (seed % 2) as u32,
             version: if seed.is_multiple_of(11) { "v1beta1" } else { "v1" }.to_owned(),
         }
@@ -313,35 +383,53 @@ mod tests {
 
     #[test]
     fn rows_hold_what_a_sorted_map_holds() {
-        let db = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
-        let mut model = std::collections::BTreeMap::new();
-        let mut seed = 1_u64;
-        let txn = db.begin_write().unwrap();
-        let mut table = txn.open_table(TABLE).unwrap();
+        let state = State::temporary().unwrap();
+        let (mut model, mut seed) = (BTreeMap::new(), 1_u64);
+        let mut lives: BTreeMap<u64, LifeRow> = BTreeMap::new();
+        let mut tables = state.tables();
         for number in 0..500 {
+            // Some rows are in the engine, and some are not.
+            if number == 300 {
+                state.commit(tables).unwrap();
+                tables = state.tables();
+            }
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let version = version(seed >> 33, number);
-            for other in [6, 8] {
-                put(&mut table, other, version.clone()).unwrap();
+            for object in [6, 7, 8] {
+                let life = lives.entry(object).or_default();
+                put(&mut tables.versions, object, life, version.clone()).unwrap();
+                life.versions = number + 1;
             }
-            put(&mut table, 7, version.clone()).unwrap();
             model.insert(version.order(), version);
+            let life: LifeRow = unrow(&row(&lives[&7])).unwrap();
+            assert_eq!(life, lives[&7]);
+            if number % 100 == 7 {
+                holds(&tables.versions, &life, &model);
+            }
         }
-        drop(table);
-        txn.commit().unwrap();
-        let table = db.begin_read().unwrap().open_table(TABLE).unwrap();
+        state.commit(tables).unwrap();
+        holds(&state.tables().versions, &lives[&7], &model);
+        assert!(state.tables().versions.iter().count() > 3 * 10);
+    }
+
+    fn holds(rows: &Rows, life: &LifeRow, model: &BTreeMap<Vec<u8>, VersionRow>) {
+        let versions = Versions { rows, object: 7, life };
         let wanted: Vec<VersionRow> = model.values().cloned().collect();
-        assert_eq!(all(&table, 7).unwrap(), wanted);
-        for (order, version) in &model {
-            assert_eq!(get(&table, 7, order).unwrap().as_ref(), Some(version));
+        assert_eq!(versions.all().unwrap(), wanted);
+        for (order, version) in model {
+            assert_eq!(versions.get(order).unwrap().as_ref(), Some(version));
             let behind = (Bound::Excluded(order.clone()), Bound::Unbounded);
             let behind = model.range(behind).next();
-            assert_eq!(next(&table, 7, order).unwrap().as_ref(), behind.map(|(_, v)| v));
+            assert_eq!(versions.next(order).unwrap().as_ref(), behind.map(|(_, v)| v));
+            let before = model.range(..order.clone()).rev();
+            let before = before.map(|(_, v)| v).find(|v| v.index % 2 == 0);
+            let found = versions.last_before(order, |v| v.index % 2 == 0).unwrap();
+            assert_eq!(found.as_ref(), before);
         }
         for limit in [0, 100, 500, 999] {
             let last = model.values().rev().find(|v| v.index <= limit).cloned();
-            assert_eq!(last_where(&table, 7, |v| v.index <= limit).unwrap(), last);
+            assert_eq!(versions.last_where(|v| v.index <= limit).unwrap(), last);
         }
-        assert_eq!(get(&table, 9, &wanted[0].order()).unwrap(), None);
+        assert_eq!(versions.get(b"none").unwrap(), None);
     }
 }

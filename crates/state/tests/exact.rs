@@ -38,7 +38,7 @@ fn digest(object: &Object) -> String {
 fn check(name: &str, wanted_lists: usize) {
     let Some(dir) = recordings() else { return };
     let log = import(dir.join(name).join("watch.jsonl.zst"));
-    let state = State::in_memory().unwrap();
+    let state = State::temporary().unwrap();
     fold_into(&state, &log.records, 2_000);
     let mut digests: HashMap<(String, String), String> = HashMap::new();
     let (mut lists, mut items) = (0, 0);

@@ -116,7 +116,7 @@ fn the_fast_way_says_what_the_slow_way_says() {
         // With one record more, the question as of the record before goes the slow way.
         let mut longer = world.records.clone();
         longer.push(longer[0].clone());
-        let slow = State::in_memory().unwrap();
+        let slow = State::temporary().unwrap();
         common::fold_into(&slow, &longer, 500);
         let as_of = |index: u64| IpQuery { known_at: Some(index), ..IpQuery::default() };
         let mut fast = fast.lookup(&IpQuery::default()).unwrap();
@@ -137,7 +137,7 @@ fn the_fast_way_says_what_the_slow_way_says() {
         // As of an earlier record it is what was said when that was the newest.
         for _ in 0..4 {
             let index = random.next() % newest;
-            let then = State::in_memory().unwrap();
+            let then = State::temporary().unwrap();
             let records = &world.records[..=usize::try_from(index).unwrap()];
             common::fold_into(&then, records, 100);
             for _ in 0..40 {
@@ -173,7 +173,7 @@ fn batches_leave_no_trace() {
     for seed in [4, 5] {
         let world = World::new(&Shape::hostile(), seed);
         let digest = |batch| {
-            let state = State::in_memory().unwrap();
+            let state = State::temporary().unwrap();
             common::fold_into(&state, &world.records, batch);
             state.digest().unwrap()
         };

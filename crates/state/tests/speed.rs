@@ -188,7 +188,7 @@ fn build(pods: &Pods, dir: &std::path::Path) -> (State, i64) {
         pods.leases,
         folding.done,
         folding.done as f64 / folding.spent.as_secs_f64(),
-        std::fs::metadata(dir.join("state.redb")).unwrap().len() / 1_000_000
+        folding.state.stored_bytes().unwrap() / 1_000_000
     );
     (folding.state, last)
 }

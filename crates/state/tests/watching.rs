@@ -141,7 +141,7 @@ fn following_while_it_is_folded_ends_with_the_truth() {
         let (server, records) = life(seed);
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let begin = usize::try_from(random.next()).unwrap() % (records.len() / 2) + 4;
-        let state = State::in_memory().unwrap();
+        let state = State::temporary().unwrap();
         fold_into(&state, &records[..begin], 10);
         let of = query(Point::Now);
         let Ok(snapshot) = state.snapshot(&of) else { continue };

@@ -95,7 +95,7 @@ async fn plain_http_beyond_loopback_needs_consent() {
     let ledger = Ledger::create(store, &key, clock.clone(), LedgerOptions::default()).unwrap();
     let parts = ServerParts {
         ledger,
-        state: State::in_memory().unwrap(),
+        state: State::temporary().unwrap(),
         clock,
         cosigning: None,
         tokens: Tokens::admin(&Token::generate()),

@@ -84,7 +84,7 @@ impl TestServer {
         let cosigning = cosigning(&ledger);
         let parts = ServerParts {
             ledger: ledger.clone(),
-            state: State::in_memory().unwrap(),
+            state: State::temporary().unwrap(),
             clock,
             cosigning: cosigning.clone(),
             tokens: Tokens::admin(&admin).and(Tokens::new(&file).unwrap()),

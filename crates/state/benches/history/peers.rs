@@ -148,14 +148,15 @@ pub(crate) trait Subject {
 
 /// The state view itself.
 pub(crate) struct Stele {
-    dir: tempfile::TempDir,
     state: State,
+    /// Removed after the view is closed.
+    _dir: tempfile::TempDir,
 }
 
 impl Stele {
     pub(crate) fn open(dir: tempfile::TempDir) -> Result<Self, Fault> {
         let state = State::open(dir.path())?;
-        Ok(Self { dir, state })
+        Ok(Self { state, _dir: dir })
     }
 
     fn address(&self, address: &str, at: i64, services: bool) -> Result<Answer, Fault> {
@@ -183,21 +184,20 @@ impl Subject for Stele {
     }
 
     fn settle(&mut self) -> Result<(), Fault> {
+        self.state.settle();
         Ok(())
     }
 
     fn stored_bytes(&mut self) -> Result<u64, Fault> {
-        let entries = std::fs::read_dir(self.dir.path())?;
-        let sizes = entries.map(|entry| Ok(entry?.metadata()?.len()));
-        sizes.sum::<Result<u64, std::io::Error>>().map_err(Fault::from)
+        Ok(self.state.stored_bytes()?)
     }
 
     fn tables(&mut self) -> Result<Vec<TableSize>, Fault> {
         let sizes = self.state.table_sizes()?.into_iter();
-        let sizes = sizes.map(|(name, rows, stored, overhead)| TableSize {
-            name,
-            bytes: stored + overhead,
-            note: format!("{rows} rows, {overhead} B overhead"),
+        let sizes = sizes.map(|(name, rows, bytes)| TableSize {
+            name: name.to_owned(),
+            bytes,
+            note: format!("{rows} rows, before the engine compresses them"),
         });
         Ok(sizes.collect())
     }

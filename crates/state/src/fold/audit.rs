@@ -96,7 +96,7 @@ impl Fold<'_> {
         let made = answer.filter(|meta| !meta.uid.is_empty() && !meta.resource_version.is_empty());
         if let Some(meta) = &made {
             let uid = uid_key(&meta.uid);
-            self.w.made.insert((uid.as_slice(), &*meta.resource_version, stamp.index), time)?;
+            self.w.made.insert((uid.as_slice(), &*meta.resource_version, stamp.index), time);
         }
         if let Some(named) = event.object_ref.filter(|_| deletes || made.is_none()) {
             let (group, resource) = (&*named.api_group, &*named.resource);
@@ -104,7 +104,7 @@ impl Fold<'_> {
             let uids =
                 [Some(&named.uid), made.as_ref().map(|m| &m.uid), details.as_ref().map(|d| &d.uid)];
             let uid = uids.into_iter().flatten().find(|uid| !uid.is_empty());
-            self.w.requests.insert(key, (time, deletes, uid.map_or("", |uid| uid)))?;
+            self.w.requests.insert(key, (time, deletes, uid.map_or("", |uid| uid)));
         }
         Ok(())
     }

@@ -1,123 +1,118 @@
-//! Writing bodies: which row each goes to, when a row is sealed, and which dictionary it has.
+//! Writing bodies: to which chunk each goes, and when a chunk is whole.
 
-use redb::ReadableTable;
+use std::collections::btree_map::Entry;
 
-use super::{Fold, as_u32};
+use super::Fold;
 use crate::StateError;
-use crate::bodies::{
-    BodyRow, FAMILY_MIN, Unpacker, dictionary_of, pack_dictionary, stem, unpack_dictionary,
-};
-use crate::tables::{LifeRow, row, unrow};
+use crate::bodies::{CHUNK_BYTES, Packer, Piece, Place};
+use crate::tables::LifeRow;
 
-/// What is known of the objects of one make.
-struct Family {
-    objects: u32,
-    dictionary: Option<u32>,
+/// A chunk that takes bodies.
+pub(super) struct OpenChunk {
+    number: u64,
+    count: u32,
+    /// Bytes of text.
+    bytes: u64,
+    /// What this batch brought: the last ones.
+    piece: Piece,
+}
+
+/// A piece that is not written yet.
+pub(super) struct Loose {
+    chunk: u64,
+    first: u32,
+    piece: Piece,
+    whole: bool,
+}
+
+/// Pieces of which it is not worth to start a thread.
+const ALONE_MAX: usize = 32;
+
+/// The pieces as they are stored; compressed on all cores if they are many.
+fn pack(pieces: &[Loose], packers: &mut Vec<Packer>) -> Result<Vec<Vec<u8>>, StateError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if pieces.len() > ALONE_MAX { cores } else { 1 };
+    packers.resize_with(threads.max(packers.len()), Packer::default);
+    let share = pieces.len().div_ceil(threads).max(1);
+    let run = |pieces: &[Loose], packer: &mut Packer| {
+        let packed = pieces.iter().map(|loose| packer.pack(&loose.piece, loose.whole));
+        packed.collect::<Result<Vec<_>, _>>()
+    };
+    let mut shares = pieces.chunks(share).zip(packers);
+    let Some((first, packer)) = shares.next() else { return Ok(Vec::new()) };
+    std::thread::scope(|scope| {
+        let others: Vec<_> =
+            shares.map(|(pieces, packer)| scope.spawn(move || run(pieces, packer))).collect();
+        let mut packed = run(first, packer)?;
+        for other in others {
+            let lost = |_| StateError::Engine("a thread that compresses failed".to_owned());
+            packed.append(&mut other.join().map_err(lost)??);
+        }
+        Ok(packed)
+    })
 }
 
 impl Fold<'_> {
-    /// Stores the body of version `number`.
-    pub(super) fn put_body(
-        &mut self,
-        object: u64,
-        number: u32,
-        life: &mut LifeRow,
-        body: &str,
-    ) -> Result<(), StateError> {
-        if number == 0 {
-            self.greet(life, body)?;
-        }
-        let (first, mut bodies) = match life.growing {
-            Some(first) => (first, self.body_row(object, first)?),
-            None => (number, BodyRow::new(self.family(life)?.dictionary)),
+    /// Stores a body of an object.
+    pub(super) fn put_body(&mut self, life: &LifeRow, body: &str) -> Result<Place, StateError> {
+        let key = (life.type_id, life.namespace.clone());
+        let chunk = match self.chunks.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let found = self.w.chunks.get((life.type_id, life.namespace.as_str()))?;
+                let (number, count, bytes) = match found {
+                    Some(found) => found.value(),
+                    None => (super::count(&mut self.w, "chunks", 1)?, 0, 0),
+                };
+                entry.insert(OpenChunk { number, count, bytes, piece: Piece::default() })
+            }
         };
-        self.ready(bodies.dictionary)?;
-        bodies.push(number - first, body, self.packer)?;
-        let full = bodies.is_full();
-        self.w.growing.insert((object, first), row(&bodies).as_slice())?;
-        life.growing = Some(first);
-        if full { self.seal_bodies(object, life) } else { Ok(()) }
+        let place = Place { chunk: chunk.number, at: chunk.count };
+        chunk.piece.push(body)?;
+        chunk.count += 1;
+        chunk.bytes += body.len() as u64;
+        if chunk.bytes >= CHUNK_BYTES {
+            self.close_chunk(life)?;
+        }
+        Ok(place)
     }
 
-    /// Seals the row of an object that grows, if there is one.
-    pub(super) fn seal_bodies(
-        &mut self,
-        object: u64,
-        life: &mut LifeRow,
-    ) -> Result<(), StateError> {
-        let Some(first) = life.growing.take() else { return Ok(()) };
-        let mut bodies = self.body_row(object, first)?;
-        self.w.growing.remove((object, first))?;
-        self.ready(bodies.dictionary)?;
-        let dictionary = bodies.dictionary.and_then(|number| self.packer.dictionary(number));
-        let dictionary = dictionary.as_ref().map(|ready| &ready.read);
-        let mut unpacker = Unpacker { context: &mut self.unpacker, dictionary };
-        let texts = bodies.texts(&mut unpacker)?;
-        let mut family = self.family(life)?;
-        if family.dictionary.is_none() && family.objects > 1 {
-            self.found(life, &mut family, &texts)?;
+    /// Compresses all bodies of a chunk together.
+    fn close_chunk(&mut self, life: &LifeRow) -> Result<(), StateError> {
+        let key = (life.type_id, life.namespace.clone());
+        let Some(chunk) = self.chunks.remove(&key) else { return Ok(()) };
+        let (mut whole, mut stored) = (Piece::default(), Vec::new());
+        for row in self.w.bodies.range((chunk.number, 0)..=(chunk.number, u32::MAX)) {
+            let (key, piece) = row?;
+            whole.append(Piece::read(piece.value())?);
+            stored.push(key);
         }
-        self.ready(family.dictionary)?;
-        bodies.seal(&texts, family.dictionary, self.packer)?;
-        self.w.bodies.insert((object, first), row(&bodies).as_slice())?;
+        whole.append(chunk.piece);
+        for key in stored {
+            self.w.bodies.remove(key.value());
+        }
+        self.pieces.push(Loose { chunk: chunk.number, first: 0, piece: whole, whole: true });
+        self.w.chunks.remove((life.type_id, life.namespace.as_str()));
         Ok(())
     }
 
-    /// Counts a new object among those of its make.
-    fn greet(&mut self, life: &LifeRow, body: &str) -> Result<(), StateError> {
-        let mut family = self.family(life)?;
-        family.objects = family.objects.saturating_add(1);
-        if family.dictionary.is_none() && family.objects == FAMILY_MIN {
-            return self.found(life, &mut family, body.as_bytes());
+    /// Writes the chunks that became whole, and what the batch brought to the others.
+    pub(super) fn put_pieces(&mut self) -> Result<(), StateError> {
+        for ((type_id, namespace), chunk) in std::mem::take(&mut self.chunks) {
+            if chunk.piece.is_empty() {
+                continue;
+            }
+            let brought = u32::try_from(chunk.piece.len()).unwrap_or(u32::MAX);
+            let first = chunk.count.saturating_sub(brought);
+            let (number, piece) = (chunk.number, chunk.piece);
+            self.pieces.push(Loose { chunk: number, first, piece, whole: false });
+            let row = (chunk.number, chunk.count, chunk.bytes);
+            self.w.chunks.insert((type_id, namespace.as_str()), row);
         }
-        self.put_family(life, &family)
-    }
-
-    /// Makes the dictionary of a family.
-    fn found(
-        &mut self,
-        life: &LifeRow,
-        family: &mut Family,
-        texts: &[u8],
-    ) -> Result<(), StateError> {
-        let number = as_u32(self.count("dictionaries", 1)?)?;
-        let content = dictionary_of(texts);
-        self.w.dictionaries.insert(number, pack_dictionary(&content)?.as_slice())?;
-        self.packer.prepare(number, &content);
-        family.dictionary = Some(number);
-        self.put_family(life, family)
-    }
-
-    fn family(&self, life: &LifeRow) -> Result<Family, StateError> {
-        let found = self.w.families.get((life.type_id, stem(&life.name)))?;
-        let (objects, dictionary) = found.map_or((0, 0), |found| found.value());
-        Ok(Family { objects, dictionary: dictionary.checked_sub(1) })
-    }
-
-    fn put_family(&mut self, life: &LifeRow, family: &Family) -> Result<(), StateError> {
-        let dictionary = family.dictionary.map_or(0, |number| number + 1);
-        let key = (life.type_id, stem(&life.name));
-        self.w.families.insert(key, (family.objects, dictionary))?;
-        Ok(())
-    }
-
-    fn ready(&mut self, dictionary: Option<u32>) -> Result<(), StateError> {
-        if let Some(number) = dictionary.filter(|_| self.packer.lacks(dictionary)) {
-            let content = self.dictionary(number)?;
-            self.packer.prepare(number, &content);
+        let pieces = std::mem::take(&mut self.pieces);
+        for (loose, packed) in pieces.iter().zip(pack(&pieces, &mut self.kept.packers)?) {
+            self.w.bodies.insert((loose.chunk, loose.first), packed.as_slice());
         }
         Ok(())
-    }
-
-    fn dictionary(&self, number: u32) -> Result<Vec<u8>, StateError> {
-        let found = self.w.dictionaries.get(number)?;
-        let found = found.ok_or_else(|| StateError::Damaged("no such dictionary".to_owned()))?;
-        unpack_dictionary(found.value())
-    }
-
-    fn body_row(&self, object: u64, first: u32) -> Result<BodyRow, StateError> {
-        let found = self.w.growing.get((object, first))?;
-        let found = found.ok_or_else(|| StateError::Damaged("no such row of bodies".to_owned()))?;
-        unrow(found.value())
     }
 }

@@ -4,13 +4,14 @@
 //! Invariant: with all records known, an object may have had an address only within its rows in
 //! `spans`; the exact answer is judged from its facts when somebody asks.
 
-use redb::ReadableTable;
+use std::collections::BTreeMap;
 
+use super::kept::Addressed;
 use super::{Fold, HOST};
 use crate::StateError;
 use crate::query::{Verb, lease, span};
 use crate::tables::{AddressRow, FactRow, IpKey, LifeRow, SpanList, SpanRow, row, unrow};
-use crate::versions;
+use crate::versions::Versions;
 
 impl Fold<'_> {
     /// Keeps what a version says of addresses, if it is news, and follows it up. The version's own
@@ -23,11 +24,10 @@ impl Fold<'_> {
         key: &[u8],
         mut fact: FactRow,
     ) -> Result<(), StateError> {
-        let before = self.fact_before(object, key)?;
-        let known = before.is_some() || self.has_facts(object)?;
-        if fact.address.is_none() && !known {
+        if fact.address.is_none() && life.fact.is_none() {
             return Ok(());
         }
+        let before = self.fact_before(object, life, key)?;
         let is_end = Verb::from_code(fact.verb).is_end();
         if let Some(address) = fact.address.as_mut().filter(|_| !is_end) {
             // Only the last state matters, and containers come and go.
@@ -42,22 +42,45 @@ impl Fold<'_> {
             return Ok(());
         }
         if life.versions > 0 && key < life.last_order.as_slice() {
-            self.keep_fact_after(object, key, before)?;
+            self.keep_fact_after(object, life, key, before)?;
         }
-        self.w.facts.insert((object, key), row(&fact).as_slice())?;
+        self.put_fact(object, life, key, &fact);
         if let Some(address) = &fact.address {
             self.index_addresses(cluster, object, life, address, fact.index)?;
         }
         self.spread(cluster, object)
     }
 
-    fn has_facts(&self, object: u64) -> Result<bool, StateError> {
-        let mut range = self.w.facts.range((object, [].as_slice())..(object + 1, [].as_slice()))?;
-        Ok(range.next().transpose()?.is_some())
+    fn put_fact(&mut self, object: u64, life: &mut LifeRow, key: &[u8], fact: &FactRow) {
+        self.w.facts.insert((object, key), row(fact).as_slice());
+        match self.kept.addressed.get_mut(&object) {
+            Some(kept) => {
+                kept.facts.insert(key.to_vec(), fact.clone());
+            }
+            None if life.fact.is_none() => {
+                let facts = BTreeMap::from([(key.to_vec(), fact.clone())]);
+                let list = SpanList::default();
+                self.kept.keep_addressed(object, Addressed { facts, list });
+            }
+            None => {}
+        }
+        if life.fact.as_ref().is_none_or(|(newest, _)| newest.as_slice() <= key) {
+            life.fact = Some((key.to_vec().into(), fact.clone()));
+        }
     }
 
-    fn fact_before(&self, object: u64, key: &[u8]) -> Result<Option<FactRow>, StateError> {
-        let mut range = self.w.facts.range((object, [].as_slice())..(object, key))?;
+    fn fact_before(
+        &self,
+        object: u64,
+        life: &LifeRow,
+        key: &[u8],
+    ) -> Result<Option<FactRow>, StateError> {
+        match &life.fact {
+            None => return Ok(None),
+            Some((newest, fact)) if newest.as_slice() < key => return Ok(Some(fact.clone())),
+            Some(_) => {}
+        }
+        let mut range = self.w.facts.range((object, [].as_slice())..(object, key));
         range.next_back().map(|entry| unrow(entry?.1.value())).transpose()
     }
 
@@ -66,10 +89,12 @@ impl Fold<'_> {
     fn keep_fact_after(
         &mut self,
         object: u64,
+        life: &mut LifeRow,
         key: &[u8],
         before: Option<FactRow>,
     ) -> Result<(), StateError> {
-        let Some(version) = versions::next(&self.w.versions, object, key)? else { return Ok(()) };
+        let versions = Versions { rows: &self.w.versions, object, life };
+        let Some(version) = versions.next(key)? else { return Ok(()) };
         let next = version.order();
         if self.w.facts.get((object, next.as_slice()))?.is_some() {
             return Ok(());
@@ -81,7 +106,7 @@ impl Fold<'_> {
             time: version.time,
             address: before.address,
         };
-        self.w.facts.insert((object, next.as_slice()), row(&fact).as_slice())?;
+        self.put_fact(object, life, &next, &fact);
         Ok(())
     }
 
@@ -95,14 +120,14 @@ impl Fold<'_> {
         index: u64,
     ) -> Result<(), StateError> {
         for entry in &address.ips {
-            self.w.ips.insert((&entry.ip, cluster, object), ())?;
+            self.w.ips.insert((&entry.ip, cluster, object), ());
         }
         for range in &address.ranges {
-            self.w.ranges.insert((cluster, range.prefix, &range.base, object), ())?;
+            self.w.ranges.insert((cluster, range.prefix, &range.base, object), ());
         }
         if address.role == super::SERVICE {
             for port in address.ports.iter().filter(|port| port.node_port != 0) {
-                self.w.node_ports.insert((cluster, u32::from(port.node_port), object), ())?;
+                self.w.node_ports.insert((cluster, u32::from(port.node_port), object), ());
             }
         }
         if address.role != super::POD || address.host_network || life.addressed {
@@ -111,13 +136,14 @@ impl Fold<'_> {
         let waiting = (cluster, u64::MAX, object);
         if address.ips.iter().all(|entry| entry.network == HOST) {
             if life.versions == 0 {
-                self.w.unaddressed.insert(waiting, index)?;
+                self.w.unaddressed.insert(waiting, index);
             }
         } else {
             life.addressed = true;
-            let first = self.w.unaddressed.remove(waiting)?.map(|first| first.value());
+            let first = self.w.unaddressed.get(waiting)?.map(|first| first.value());
             if let Some(first) = first {
-                self.w.unaddressed.insert((cluster, index, object), first)?;
+                self.w.unaddressed.remove(waiting);
+                self.w.unaddressed.insert((cluster, index, object), first);
             }
         }
         Ok(())
@@ -125,38 +151,66 @@ impl Fold<'_> {
 
     /// Writes anew in which stretches an object may have had addresses.
     fn spread(&mut self, cluster: u32, object: u64) -> Result<(), StateError> {
-        let facts = self.facts(object)?;
-        let facts: Vec<&FactRow> = facts.iter().collect();
-        let mut list = span::list(&facts);
+        let Addressed { facts, list: before } = self.take_addressed(object)?;
+        let all: Vec<&FactRow> = facts.values().collect();
+        let mut list = span::list(&all);
         for span in list.spans.iter_mut().filter(|span| span.unsure) {
-            self.end_span(cluster, object, &facts, span)?;
+            self.end_span(cluster, object, &all, span)?;
         }
-        let before = self.span_list(object)?;
+        self.kept.keep_addressed(object, Addressed { facts, list: list.clone() });
         if list == before {
             return Ok(());
         }
         for span in before.spans.iter().filter(|span| !list.spans.contains(span)) {
-            self.w.spans.remove(key_of(cluster, object, span))?;
+            self.drop_span(cluster, object, span);
         }
         for report in before.reports.iter().filter(|report| !list.reports.contains(report)) {
             let key = (&report.ip, cluster, report.time, object, report.network.as_str());
-            self.w.reports.remove(key)?;
+            self.w.reports.remove(key);
         }
         for span in list.spans.iter().filter(|span| !before.spans.contains(span)) {
-            self.w.spans.insert(key_of(cluster, object, span), span.to)?;
+            self.put_span(cluster, object, span);
         }
-        self.w.span_lists.insert(object, row(&list).as_slice())?;
+        self.w.span_lists.insert(object, row(&list).as_slice());
         for report in list.reports.iter().filter(|report| !before.reports.contains(report)) {
             let key = (&report.ip, cluster, report.time, object, report.network.as_str());
-            self.w.reports.insert(key, ())?;
+            self.w.reports.insert(key, ());
             self.end_others_spans(cluster, object, &report.ip)?;
         }
         Ok(())
     }
 
-    fn facts(&self, object: u64) -> Result<Vec<FactRow>, StateError> {
-        let range = self.w.facts.range((object, [].as_slice())..(object + 1, [].as_slice()))?;
-        range.map(|entry| unrow(entry?.1.value())).collect()
+    fn put_span(&mut self, cluster: u32, object: u64, span: &SpanRow) {
+        match span::class(span.from, span.to) {
+            span::OPEN => self.w.open_spans.insert((&span.ip, cluster, span.from, object), ()),
+            class => {
+                let key = (&span.ip, cluster, class, span.from, object);
+                self.w.spans.insert(key, span.to);
+            }
+        }
+    }
+
+    fn drop_span(&mut self, cluster: u32, object: u64, span: &SpanRow) {
+        match span::class(span.from, span.to) {
+            span::OPEN => self.w.open_spans.remove((&span.ip, cluster, span.from, object)),
+            class => self.w.spans.remove((&span.ip, cluster, class, span.from, object)),
+        }
+    }
+
+    /// All that is known of the addresses of an object, to be kept again.
+    fn take_addressed(&mut self, object: u64) -> Result<Addressed, StateError> {
+        if let Some(kept) = self.kept.addressed.remove(&object) {
+            return Ok(kept);
+        }
+        let rows = self.w.facts.range((object, [].as_slice())..(object + 1, [].as_slice()));
+        let facts = rows.map(|row| {
+            let (key, fact) = row?;
+            Ok((key.value().1.to_vec(), unrow(fact.value())?))
+        });
+        Ok(Addressed {
+            facts: facts.collect::<Result<_, StateError>>()?,
+            list: self.span_list(object)?,
+        })
     }
 
     fn span_list(&self, object: u64) -> Result<SpanList, StateError> {
@@ -179,7 +233,7 @@ impl Fold<'_> {
                 (None, Some(removed)) => {
                     let ip = &span.ip;
                     let after = (ip, cluster, removed, 0, "");
-                    let range = self.w.reports.range(after..(ip, cluster + 1, 0, 0, ""))?;
+                    let range = self.w.reports.range(after..(ip, cluster + 1, 0, 0, ""));
                     span::next_report(range, object, &lease.network)?
                 }
                 (None, None) => None,
@@ -198,11 +252,10 @@ impl Fold<'_> {
         object: u64,
         ip: &IpKey,
     ) -> Result<(), StateError> {
-        let open =
-            (ip, cluster, span::OPEN, i64::MIN, 0)..=(ip, cluster, span::OPEN, i64::MAX, u64::MAX);
+        let open = (ip, cluster, i64::MIN, 0)..=(ip, cluster, i64::MAX, u64::MAX);
         let mut others = Vec::new();
-        for entry in self.w.spans.range(open)? {
-            let other = entry?.0.value().4;
+        for entry in self.w.open_spans.range(open) {
+            let other = entry?.0.value().3;
             if other != object {
                 others.push(other);
             }
@@ -215,8 +268,4 @@ impl Fold<'_> {
         }
         Ok(())
     }
-}
-
-fn key_of(cluster: u32, object: u64, span: &SpanRow) -> (&IpKey, u32, u8, i64, u64) {
-    (&span.ip, cluster, span::class(span.from, span.to), span.from, object)
 }

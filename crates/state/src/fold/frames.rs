@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use redb::ReadableTable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -114,7 +113,7 @@ impl Fold<'_> {
         let range = (type_id, 0)..=(type_id, run);
         let newer = match self.reached.range(range.clone()).next_back() {
             Some((_, known)) => order > *known,
-            None => match self.w.reached.range(range)?.next_back().transpose()? {
+            None => match self.w.reached.range(range).next_back().transpose()? {
                 Some((_, known)) => order.as_slice() > known.value(),
                 None => true,
             },
@@ -203,7 +202,7 @@ impl Fold<'_> {
             match self.observe(stamp, &context, item, Verb::Listed, Some(list_rv)) {
                 Ok(seen) if whole => {
                     self.reach(stamp, key.0, &seen.rv)?;
-                    self.w.listed.insert((key.0, key.1, seen.object), ())?;
+                    self.w.listed.insert((key.0, key.1, seen.object), ());
                 }
                 Ok(seen) => self.reach(stamp, key.0, &seen.rv)?,
                 Err(Fault::Unusable(reason)) => {
@@ -286,7 +285,10 @@ impl Fold<'_> {
         let open = self.stream(key)?.and_then(|stream| stream.open_list.take());
         if open.is_some() {
             let range = (key.0, key.1, 0)..=(key.0, key.1, u64::MAX);
-            self.w.listed.retain_in(range, |_, ()| false)?;
+            let listed: Vec<_> = self.w.listed.range(range).collect::<Result<_, _>>()?;
+            for (key, _) in listed {
+                self.w.listed.remove(key.value());
+            }
         }
         Ok(())
     }
@@ -315,7 +317,8 @@ impl Fold<'_> {
             let order = rv::order_key(last_rv, 0, rv::Rank::Gone);
             let list = (key.0, order.as_slice());
             let before = self.w.lists.get(list)?.map_or(i64::MAX, |time| time.value());
-            self.w.lists.insert(list, stamp.time.min(before))?;
+            self.w.lists.insert(list, stamp.time.min(before));
+            self.lists.remove(&key.0);
         }
         self.drop_list(key)?;
         self.end_set_back(stamp, key, last_rv)?;
@@ -332,11 +335,11 @@ impl Fold<'_> {
         // objects that are known to have ended since.
         let newest = &self.type_row(key.0)?.newest_rv;
         if rv::compare(newest, rv) == Some(std::cmp::Ordering::Greater) {
-            for entry in self.w.objects.range((key.0, "", "", "")..(key.0 + 1, "", "", ""))? {
+            for entry in self.w.objects.range((key.0, "", "", 0)..(key.0 + 1, "", "", 0)) {
                 known.push(entry?.1.value());
             }
         } else {
-            for entry in self.w.alive.range((key.0, "", 0)..(key.0 + 1, "", 0))? {
+            for entry in self.w.alive.range((key.0, "", 0)..(key.0 + 1, "", 0)) {
                 known.push(entry?.0.value().2);
             }
         }

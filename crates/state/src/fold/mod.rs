@@ -8,24 +8,23 @@ mod audit;
 mod bodies;
 mod facts;
 mod frames;
+mod kept;
 mod objects;
 mod slices;
 mod sources;
 
 pub(crate) use address::{HOST, NODE, POD, RANGE, SERVICE, addresses, ip_key, key_of, masked};
+pub(crate) use kept::Kept;
 pub(crate) use slices::SERVICE_NAME;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use redb::{ReadableTable, WriteTransaction};
 use stele_record::frame::FrameContext;
 use stele_record::{Header, Kind};
-use zstd::zstd_safe::DCtx;
 
-use crate::bodies::Packer;
 use crate::chunks::{LOG_RECORDS, LogChunk, TimesChunk};
-use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, TypeRow, Writer, row, unrow};
+use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, Tables, TypeRow, row, unrow};
 use crate::{StateError, TimeBasis};
 
 /// Most different context lines that are kept parsed within a batch.
@@ -88,9 +87,9 @@ struct Context {
     type_id: u32,
 }
 
-/// A write transaction in the making.
-pub(crate) struct Fold<'txn> {
-    pub(crate) w: Writer<'txn>,
+/// A batch in the making.
+pub(crate) struct Fold<'f> {
+    pub(crate) w: Tables,
     next: u64,
     applied: Applied,
     /// Changes and problems of the record at hand so far.
@@ -102,20 +101,21 @@ pub(crate) struct Fold<'txn> {
     types: BTreeMap<u32, TypeRow>,
     /// Rows of the table of that name that this batch made or changed.
     reached: BTreeMap<(u32, u64), Vec<u8>>,
-    packer: &'txn mut Packer,
-    unpacker: DCtx<'static>,
+    kept: &'f mut Kept,
+    /// Order key of the newest whole list of a type.
+    lists: BTreeMap<u32, Option<Vec<u8>>>,
+    /// Chunks of bodies that this batch added to, by type and namespace.
+    chunks: BTreeMap<(u32, String), bodies::OpenChunk>,
+    /// Pieces of them to be written.
+    pieces: Vec<bodies::Loose>,
     /// The row of the sequence that grows, and its number.
     log: (u64, LogChunk),
     /// The rows of times that grow, by cluster, and their numbers.
     times: BTreeMap<u32, (u64, TimesChunk)>,
 }
 
-impl<'txn> Fold<'txn> {
-    pub(crate) fn begin(
-        txn: &'txn WriteTransaction,
-        packer: &'txn mut Packer,
-    ) -> Result<Self, StateError> {
-        let w = Writer::open(txn)?;
+impl<'f> Fold<'f> {
+    pub(crate) fn begin(w: Tables, kept: &'f mut Kept) -> Result<Self, StateError> {
         let next = w.meta.get("next_index")?.map_or(0, |n| n.value());
         Ok(Self {
             w,
@@ -128,8 +128,10 @@ impl<'txn> Fold<'txn> {
             streams: BTreeMap::new(),
             types: BTreeMap::new(),
             reached: BTreeMap::new(),
-            packer,
-            unpacker: DCtx::create(),
+            kept,
+            lists: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            pieces: Vec::new(),
             log: (0, LogChunk::default()),
             times: BTreeMap::new(),
         })
@@ -179,43 +181,40 @@ impl<'txn> Fold<'txn> {
     }
 
     /// Writes back what was cached.
-    pub(crate) fn finish(mut self) -> Result<(Applied, u64), StateError> {
+    pub(crate) fn finish(mut self) -> Result<(Applied, u64, Tables), StateError> {
+        self.put_pieces()?;
+        self.put_lives();
         for (number, source) in &self.sources {
-            self.w.source_rows.insert(number, row(source).as_slice())?;
+            self.w.source_rows.insert(number, row(source).as_slice());
         }
         self.put_log()?;
         for (cluster, (number, chunk)) in &self.times {
-            self.w.times.insert((*cluster, *number), chunk.pack().as_slice())?;
+            self.w.times.insert((*cluster, *number), chunk.pack().as_slice());
         }
         for (key, stream) in &self.streams {
-            self.w.streams.insert(key, row(stream).as_slice())?;
+            self.w.streams.insert(key, row(stream).as_slice());
         }
         for (number, type_row) in &self.types {
-            self.w.type_rows.insert(number, row(type_row).as_slice())?;
+            self.w.type_rows.insert(number, row(type_row).as_slice());
         }
         for (key, order) in &self.reached {
-            self.w.reached.insert(key, order.as_slice())?;
+            self.w.reached.insert(key, order.as_slice());
         }
-        self.w.meta.insert("next_index", self.next)?;
+        self.w.meta.insert("next_index", self.next);
         self.count("problems", self.applied.problems)?;
-        Ok((self.applied, self.next))
+        Ok((self.applied, self.next, self.w))
     }
 
     /// Adds to a counter and gives its value before. Counters are not written before they are
     /// used, so that batches without any leave no trace.
     fn count(&mut self, name: &'static str, by: u64) -> Result<u64, StateError> {
-        if by == 0 {
-            return Ok(0);
-        }
-        let before = self.w.meta.get(name)?.map_or(0, |n| n.value());
-        self.w.meta.insert(name, before + by)?;
-        Ok(before)
+        count(&mut self.w, name, by)
     }
 
     /// Keeps a problem of the record at hand.
     fn note(&mut self, index: u64, reason: &str) -> Result<(), StateError> {
         tracing::debug!(index, reason, "a record can't be used");
-        self.w.problems.insert((index, self.problem), reason)?;
+        self.w.problems.insert((index, self.problem), reason);
         self.problem += 1;
         self.applied.problems += 1;
         Ok(())
@@ -240,7 +239,7 @@ impl<'txn> Fold<'txn> {
     fn put_log(&mut self) -> Result<(), StateError> {
         let (number, chunk) = &self.log;
         if !chunk.0.is_empty() {
-            self.w.log.insert(*number, chunk.pack().as_slice())?;
+            self.w.log.insert(*number, chunk.pack().as_slice());
         }
         Ok(())
     }
@@ -251,9 +250,9 @@ impl<'txn> Fold<'txn> {
             return Ok(number.value());
         }
         let number = as_u32(self.count("clusters", 1)?)?;
-        self.w.clusters.insert(id, number)?;
+        self.w.clusters.insert(id, number);
         let cluster = ClusterRow { id: id.to_owned(), name: id.to_owned() };
-        self.w.cluster_rows.insert(number, row(&cluster).as_slice())?;
+        self.w.cluster_rows.insert(number, row(&cluster).as_slice());
         Ok(number)
     }
 
@@ -269,7 +268,7 @@ impl<'txn> Fold<'txn> {
             return Ok(number.value());
         }
         let number = as_u32(self.count("types", 1)?)?;
-        self.w.types.insert((cluster, group, resource), number)?;
+        self.w.types.insert((cluster, group, resource), number);
         let mut type_row = TypeRow {
             cluster,
             group: group.to_owned(),
@@ -338,7 +337,7 @@ impl<'txn> Fold<'txn> {
         self.seen(stamp, cluster)?;
         if !list.cluster_name.is_empty() {
             let named = ClusterRow { id: list.cluster, name: list.cluster_name };
-            self.w.cluster_rows.insert(cluster, row(&named).as_slice())?;
+            self.w.cluster_rows.insert(cluster, row(&named).as_slice());
         }
         for found in list.resources {
             let number = self.resource_type(cluster, &found.group, &found.resource)?;
@@ -364,6 +363,16 @@ impl<'txn> Fold<'txn> {
         }
         Ok(())
     }
+}
+
+/// See [`Fold::count`].
+fn count(w: &mut Tables, name: &'static str, by: u64) -> Result<u64, StateError> {
+    if by == 0 {
+        return Ok(0);
+    }
+    let before = w.meta.get(name)?.map_or(0, |n| n.value());
+    w.meta.insert(name, before + by);
+    Ok(before)
 }
 
 fn as_u32(number: u64) -> Result<u32, StateError> {

@@ -2,17 +2,18 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 
-use redb::ReadableTable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Context, Fault, Fold, Stamp, address, unusable};
+use super::kept::UidKey;
+use super::{Context, Fault, Fold, Stamp, address, as_u32, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv::{self, Rank, order_key};
-use crate::tables::{AddressRow, FactRow, LifeRow, LogRow, VersionRow, row, uid_key, unrow};
-use crate::versions;
+use crate::tables::{AddressRow, FactRow, LifeRow, LogRow, VersionRow, uid_key, unrow};
+use crate::versions::{self, Versions};
 
 /// The field that names an object by its uid.
 const UID: &str = "\"uid\"";
@@ -102,7 +103,7 @@ impl Fold<'_> {
             address,
         };
         let new = life.versions == 0;
-        self.keep_referred(object, &meta.uid, raw.get())?;
+        self.keep_referred(object, &meta.uid, raw.get());
         self.put_version(stamp, context.cluster, object, life, draft)?;
         self.index_slice(context, object, raw)?;
         if new {
@@ -116,7 +117,7 @@ impl Fold<'_> {
 
     /// Keeps which other objects an object names by their uids: its owners, what an event is about,
     /// what an address leads to.
-    fn keep_referred(&mut self, object: u64, own: &str, raw: &str) -> Result<(), StateError> {
+    fn keep_referred(&mut self, object: u64, own: &str, raw: &str) {
         let mut rest = raw;
         while let Some(at) = rest.find(UID) {
             rest = &rest[at + UID.len()..];
@@ -130,11 +131,8 @@ impl Fold<'_> {
             };
             let key = uid_key(uid);
             let key = (key.as_slice(), object);
-            if self.w.referrers.get(key)?.is_none() {
-                self.w.referrers.insert(key, ())?;
-            }
+            self.w.referrers.insert(key, ());
         }
-        Ok(())
     }
 
     /// Keeps the newest version of a type that any source has shown.
@@ -155,14 +153,30 @@ impl Fold<'_> {
     ) -> Result<(u64, LifeRow), StateError> {
         let (type_id, namespace, name, uid) =
             (context.type_id, meta.namespace.as_ref(), meta.name.as_ref(), meta.uid.as_ref());
-        let known = self.w.objects.get((type_id, namespace, name, uid))?.map(|o| o.value());
+        let key = (context.cluster, uid_key(uid), type_id);
+        let known = self.of_uid(&key)?;
         if let Some(object) = known {
-            return Ok((object, self.life_row(object)?));
+            let life = self.life_row(object)?;
+            if life.namespace == namespace && life.name == name {
+                return Ok((object, life));
+            }
+        }
+        let named = self.named(context, meta)?;
+        // Objects without a uid, or with one that another name has shown as well.
+        if known.is_some() || uid.is_empty() {
+            for object in &named {
+                let life = self.life_row(*object)?;
+                if life.uid == uid {
+                    return Ok((*object, life));
+                }
+            }
         }
         let object = self.count("objects", 1)?;
-        self.w.objects.insert((type_id, namespace, name, uid), object)?;
+        let before = as_u32(named.len() as u64)?;
+        self.w.objects.insert((type_id, namespace, name, before), object);
         if !uid.is_empty() {
-            self.w.uids.insert((context.cluster, uid, type_id), object)?;
+            self.w.uids.insert((key.0, key.1.as_slice(), key.2), object);
+            self.kept.keep_uid(key, object);
         }
         let life = LifeRow {
             type_id,
@@ -176,26 +190,48 @@ impl Fold<'_> {
         Ok((object, life))
     }
 
-    fn life_row(&self, object: u64) -> Result<LifeRow, StateError> {
+    /// The object of a uid within a type.
+    fn of_uid(&mut self, key: &UidKey) -> Result<Option<u64>, StateError> {
+        if let Some(object) = self.kept.uids.get(key) {
+            return Ok(Some(*object));
+        }
+        let found = self.w.uids.get((key.0, key.1.as_slice(), key.2))?;
+        let found = found.map(|object| object.value());
+        if let Some(object) = found {
+            self.kept.keep_uid(key.clone(), object);
+        }
+        Ok(found)
+    }
+
+    pub(super) fn life_row(&mut self, object: u64) -> Result<LifeRow, StateError> {
+        if let Some(life) = self.kept.lives.get(object) {
+            return Ok(life.clone());
+        }
         let found = self.w.lives.get(object)?;
         let found = found.ok_or_else(|| StateError::Damaged("no such object".to_owned()))?;
-        unrow(found.value())
+        let life: LifeRow = unrow(found.value())?;
+        self.kept.lives.keep(object, life.clone());
+        Ok(life)
+    }
+
+    /// All lives of a name.
+    fn named(&self, context: &Context, meta: &Meta<'_>) -> Result<Vec<u64>, StateError> {
+        let (namespace, name) = (meta.namespace.as_ref(), meta.name.as_ref());
+        let mut objects = Vec::new();
+        for number in 0.. {
+            // Most names are those of one object: to find that there is no other is less work than
+            // to begin a range.
+            let found = self.w.objects.get((context.type_id, namespace, name, number))?;
+            let Some(object) = found else { break };
+            objects.push(object.value());
+        }
+        Ok(objects)
     }
 
     /// The other lives of a name.
     fn others(&self, context: &Context, meta: &Meta<'_>, own: u64) -> Result<Vec<u64>, StateError> {
-        let (namespace, name) = (meta.namespace.as_ref(), meta.name.as_ref());
-        let mut others = Vec::new();
-        for entry in self.w.objects.range((context.type_id, namespace, name, "")..)? {
-            let (key, object) = entry?;
-            let (type_id, key_namespace, key_name, _) = key.value();
-            if (type_id, key_namespace, key_name) != (context.type_id, namespace, name) {
-                break;
-            }
-            if object.value() != own {
-                others.push(object.value());
-            }
-        }
+        let mut others = self.named(context, meta)?;
+        others.retain(|object| *object != own);
         Ok(others)
     }
 
@@ -257,19 +293,36 @@ impl Fold<'_> {
         }
         let type_id = context.type_id;
         let after = order_key(existed_at, 0, Rank::Gone);
+        if self.newest_list(type_id)?.is_none_or(|newest| *newest <= *after) {
+            return Ok(());
+        }
         let range = (
             std::ops::Bound::Excluded((type_id, after.as_slice())),
             std::ops::Bound::Excluded((type_id + 1, [].as_slice())),
         );
-        let next = self.w.lists.range(range)?.next().transpose()?;
+        let next = self.w.lists.range(range).next().transpose()?;
         let next = next.map(|(key, time)| (rv::of_order_key(key.value().1), time.value()));
         let Some((Some(list_rv), seen)) = next else { return Ok(()) };
         // What is concluded only now was to be seen when the list came.
         let stamp = Stamp { time: stamp.time.max(seen), ..stamp };
-        if self.existing_at(object, &list_rv)?.as_deref() != Some(rv) {
+        let life = self.life_row(object)?;
+        if self.existing_at(object, &life, &list_rv)?.as_deref() != Some(rv) {
             return Ok(());
         }
         self.end_unseen(stamp, context, object, Verb::Vanished, &list_rv, "")
+    }
+
+    /// Order key of the newest whole list of a type.
+    fn newest_list(&mut self, type_id: u32) -> Result<Option<&[u8]>, StateError> {
+        let newest = match self.lists.entry(type_id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let range = (type_id, [].as_slice())..(type_id + 1, [].as_slice());
+                let newest = self.w.lists.range(range).next_back().transpose()?;
+                entry.insert(newest.map(|(key, _)| key.value().1.to_vec()))
+            }
+        };
+        Ok(newest.as_deref())
     }
 
     /// An object can't have existed any more at `rv`, but nobody saw it end. It is left alone if
@@ -287,7 +340,7 @@ impl Fold<'_> {
         let life = self.life_row(object)?;
         let ordered = rv::is_ordered(rv) && rv::is_ordered(&life.last_rv);
         let last = if ordered {
-            self.existing_at(object, rv)?
+            self.existing_at(object, &life, rv)?
         } else {
             life.alive.then(|| life.last_rv.clone())
         };
@@ -300,17 +353,22 @@ impl Fold<'_> {
     }
 
     /// Whether all that is known of an object is newer than `rv`.
-    pub(super) fn first_seen_after(&self, object: u64, rv: &str) -> Result<bool, StateError> {
+    pub(super) fn first_seen_after(&mut self, object: u64, rv: &str) -> Result<bool, StateError> {
         let first = self.life_row(object)?.first_rv;
         Ok(rv::compare(&first, rv) == Some(Ordering::Greater))
     }
 
     /// Resource version of the version in which an object exists at `rv`, unless it is known to
     /// have ended or to have been seen later.
-    fn existing_at(&self, object: u64, rv: &str) -> Result<Option<String>, StateError> {
+    fn existing_at(
+        &self,
+        object: u64,
+        life: &LifeRow,
+        rv: &str,
+    ) -> Result<Option<String>, StateError> {
         let limit = order_key(rv, 0, Rank::Gone);
         // The newest that somebody saw, or that is not after the limit.
-        let last = versions::last_where(&self.w.versions, object, |version| {
+        let last = self.versions(object, life).last_where(|version| {
             let verb = Verb::from_code(version.verb);
             !matches!(verb, Verb::Vanished | Verb::Replaced) || version.order() <= limit
         })?;
@@ -318,6 +376,10 @@ impl Fold<'_> {
             let exists = last.order() <= limit && !Verb::from_code(last.verb).is_end();
             exists.then_some(last.rv)
         }))
+    }
+
+    fn versions<'v>(&'v self, object: u64, life: &'v LifeRow) -> Versions<'v> {
+        Versions { rows: &self.w.versions, object, life }
     }
 
     /// Whether this version was seen before, from whatever source.
@@ -334,14 +396,12 @@ impl Fold<'_> {
         if rv::is_ordered(rv) {
             let key = order_key(rv, 0, rank);
             // Most of what is asked for is newer than all that is known.
-            return Ok(
-                key <= life.last_order && versions::get(&self.w.versions, object, &key)?.is_some()
-            );
+            return Ok(key <= life.last_order && self.versions(object, life).get(&key)?.is_some());
         }
         let same = |version: &VersionRow| {
             version.rv == rv && version.order().last() == Some(&(rank as u8))
         };
-        Ok(versions::last_where(&self.w.versions, object, same)?.is_some())
+        Ok(self.versions(object, life).last_where(same)?.is_some())
     }
 
     fn put_version(
@@ -357,8 +417,7 @@ impl Fold<'_> {
         let change = LogRow::Version(life.type_id, object, key.clone());
         let ordinal = self.log(stamp.index, change)?;
         if let Some(body) = draft.body {
-            self.put_body(object, number, &mut life, body)?;
-            life.last_body = number;
+            life.last_body = self.put_body(&life, body)?;
         }
         let fact = FactRow {
             verb: draft.verb.code(),
@@ -381,7 +440,7 @@ impl Fold<'_> {
             source: stamp.source,
             version: draft.version.to_owned(),
         };
-        versions::put(&mut self.w.versions, object, version)?;
+        versions::put(&mut self.w.versions, object, &mut life, version)?;
         life.versions += 1;
         life.first_time = life.first_time.min(stamp.time);
         if life.first_rv.is_empty() || rv::compare(draft.rv, &life.first_rv) == Some(Ordering::Less)
@@ -394,12 +453,9 @@ impl Fold<'_> {
             life.alive = !draft.verb.is_end();
             life.ended = (!life.alive).then_some((stamp.time, stamp.index));
         }
-        if !life.alive {
-            self.seal_bodies(object, &mut life)?;
-        }
         let newest = self.newest_time(cluster, stamp)?;
         self.keep_existence(object, &mut life, newest)?;
-        self.w.lives.insert(object, row(&life).as_slice())?;
+        self.kept.lives.put(object, life);
         Ok(())
     }
 }

@@ -4,12 +4,12 @@
 
 use std::borrow::Cow;
 
-use redb::ReadableTable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Context, Fold};
 use crate::StateError;
+use crate::tables::uid_key;
 
 /// Label that names the service of a slice.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -60,17 +60,12 @@ impl Fold<'_> {
         let namespace = slice.metadata.namespace.as_ref();
         let labels = slice.metadata.labels.unwrap_or_default();
         if let Some(service) = labels.get(SERVICE_NAME) {
-            let key = (context.cluster, namespace, service.as_ref(), object);
-            if self.w.slices.get(key)?.is_none() {
-                self.w.slices.insert(key, ())?;
-            }
+            self.w.slices.insert((context.cluster, namespace, service.as_ref(), object), ());
         }
         for endpoint in slice.endpoints.unwrap_or_default() {
             let Some(target) = endpoint.target_ref.filter(|t| !t.uid.is_empty()) else { continue };
-            let key = (context.cluster, target.uid.as_ref(), object);
-            if self.w.targets.get(key)?.is_none() {
-                self.w.targets.insert(key, ())?;
-            }
+            let uid = uid_key(&target.uid);
+            self.w.targets.insert((context.cluster, uid.as_slice(), object), ());
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 
 use std::cmp::Ordering;
 
-use redb::ReadableTable;
 use stele_record::{Declaration, Gap, Kind};
 
 use super::{Fault, Fold, FoldRecord, Stamp, as_u32, unusable};
@@ -56,7 +55,7 @@ impl Fold<'_> {
         let before = chunk.at(index).unwrap_or((time, basis.code()));
         let newest = if time >= before.0 { (time, basis.code()) } else { before };
         if own != number {
-            self.w.times.insert((cluster, own), chunk.pack().as_slice())?;
+            self.w.times.insert((cluster, own), chunk.pack().as_slice());
             chunk = TimesChunk::default();
         }
         chunk.put(index, newest);
@@ -76,7 +75,7 @@ impl Fold<'_> {
 
     fn newest_times(&self, cluster: u32) -> Result<Option<(u64, TimesChunk)>, StateError> {
         let range = (cluster, 0)..=(cluster, u64::MAX);
-        let Some(entry) = self.w.times.range(range)?.next_back() else { return Ok(None) };
+        let Some(entry) = self.w.times.range(range).next_back() else { return Ok(None) };
         let (key, value) = entry?;
         let number = key.value().1;
         Ok(Some((number, TimesChunk::unpack(number, value.value())?)))
@@ -87,7 +86,7 @@ impl Fold<'_> {
             return Ok(number.value());
         }
         let number = as_u32(self.count("sources", 1)?)?;
-        self.w.sources.insert(id, number)?;
+        self.w.sources.insert(id, number);
         self.sources.insert(number, SourceRow::default());
         Ok(number)
     }
@@ -119,7 +118,7 @@ impl Fold<'_> {
     fn streams_of(&mut self, source: u32) -> Result<Vec<(u32, u32)>, StateError> {
         let mut keys: std::collections::BTreeSet<(u32, u32)> =
             self.streams.keys().filter(|key| key.1 == source).copied().collect();
-        for entry in self.w.streams.iter()? {
+        for entry in self.w.streams.iter() {
             let key = entry?.0.value();
             if key.1 == source {
                 keys.insert(key);
@@ -233,7 +232,7 @@ impl Fold<'_> {
         stated: &GapRow,
     ) -> Result<(), StateError> {
         let mut replaced = None;
-        for entry in self.w.gaps.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))?.rev() {
+        for entry in self.w.gaps.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX)).rev() {
             let (gap_key, value) = entry?;
             let earlier: GapRow = unrow(value.value())?;
             let open = earlier.to.is_none() || earlier.closed_index.is_some();
@@ -245,7 +244,7 @@ impl Fold<'_> {
         }
         if let Some((gap_key, mut earlier)) = replaced {
             earlier.superseded = Some(stamp.index);
-            self.w.gaps.insert(gap_key, row(&earlier).as_slice())?;
+            self.w.gaps.insert(gap_key, row(&earlier).as_slice());
             if let Some(stream) = self.stream((key.1, stamp.source))? {
                 stream.blind = stream.blind.filter(|number| *number != gap_key.2);
             }
@@ -280,7 +279,7 @@ impl Fold<'_> {
                     && stated.from < derived.to.unwrap_or(i64::MAX);
                 if overlaps {
                     derived.superseded = Some(stamp.index);
-                    self.w.gaps.insert(gap_key, row(&derived).as_slice())?;
+                    self.w.gaps.insert(gap_key, row(&derived).as_slice());
                     if let Some(stream) = self.stream(key)? {
                         stream.blind = stream.blind.filter(|blind| *blind != number);
                     }
@@ -299,7 +298,7 @@ impl Fold<'_> {
 
     fn put_gap(&mut self, cluster: u32, type_id: u32, gap: &GapRow) -> Result<u64, StateError> {
         let number = self.count("gaps", 1)?;
-        self.w.gaps.insert((cluster, type_id, number), row(gap).as_slice())?;
+        self.w.gaps.insert((cluster, type_id, number), row(gap).as_slice());
         self.log(gap.index, LogRow::Gap(cluster, type_id, number))?;
         Ok(number)
     }
@@ -426,7 +425,7 @@ impl Fold<'_> {
         gap.to = Some(stamp.time.max(gap.from));
         gap.to_rv = (!rv.is_empty()).then(|| rv.to_owned());
         gap.closed_index = Some(stamp.index);
-        self.w.gaps.insert(gap_key, row(&gap).as_slice())?;
+        self.w.gaps.insert(gap_key, row(&gap).as_slice());
         Ok(())
     }
 

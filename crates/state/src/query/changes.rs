@@ -152,12 +152,12 @@ impl View {
         {
             return Ok(None);
         }
-        let version = self.version(object, order)?;
-        let changed = Changed { object, at, of: &of, version: &version };
+        let version = self.version(object, &life, order)?;
+        let changed = Changed { object, life: &life, at, of: &of, version: &version };
         if !self.may_relate(&changed, relation)? {
             return Ok(None);
         }
-        let body = self.body(object, &version)?;
+        let body = self.body(&version)?;
         if !filter.matches_inside(&body) || !self.relates(&changed, &body, relation)? {
             return Ok(None);
         }

@@ -1,7 +1,5 @@
 //! When somebody looked, when nobody did, and which records could not be used.
 
-use redb::ReadableTable;
-
 use super::gaps::Window;
 use super::names::Chosen;
 use super::read::{Bound, View};
@@ -33,7 +31,7 @@ impl State {
         }
         let problem_count = view.rows.meta.get("problems")?.map_or(0, |n| n.value());
         let mut problems = Vec::new();
-        for entry in view.rows.problems.iter()?.rev().take(PROBLEMS_SHOWN) {
+        for entry in view.rows.problems.iter().rev().take(PROBLEMS_SHOWN) {
             let (key, reason) = entry?;
             problems.push(Problem { index: key.value().0, reason: reason.value().to_owned() });
         }

@@ -81,7 +81,7 @@ impl View {
             let Some(found) = found else { return Ok(None) };
             let body = match found.body {
                 Some(body) => body,
-                None => self.body(found.object, &found.version)?,
+                None => self.body(&found.version)?,
             };
             to_version(&found.version, Some(body)).map(Some)
         };

@@ -14,7 +14,7 @@ use super::lookup::{Kind, Lookup};
 use super::types::{ObjectRef, Verb};
 use crate::StateError;
 use crate::fold::{SERVICE_NAME, ip_key};
-use crate::tables::{AddressRow, IpKey};
+use crate::tables::{AddressRow, IpKey, uid_key};
 
 #[derive(Deserialize, Default)]
 struct Raw {
@@ -197,8 +197,9 @@ impl Lookup {
         let uid = timeline.life.uid.as_str();
         let cluster = self.scopes[scope].cluster;
         let slices = self.kept_targets(pod, |lookup| {
-            let range = (cluster, uid, 0)..=(cluster, uid, u64::MAX);
-            let rows = lookup.view.rows.targets.range(range)?;
+            let uid = uid_key(uid);
+            let key = |slice| (cluster, uid.as_slice(), slice);
+            let rows = lookup.view.rows.targets.range(key(0)..=key(u64::MAX));
             rows.map(|entry| Ok(entry?.0.value().2)).collect()
         })?;
         let mut found: Vec<(bool, Selection)> = Vec::new();
@@ -256,7 +257,7 @@ impl Lookup {
         let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
         let range = (cluster, namespace, name, 0)..=(cluster, namespace, name, u64::MAX);
         let mut objects = Vec::new();
-        for entry in self.view.rows.slices.range(range)? {
+        for entry in self.view.rows.slices.range(range) {
             objects.push(entry?.0.value().3);
         }
         let mut backends = Backends::default();

@@ -223,7 +223,8 @@ impl Walk<'_> {
         at: Cursor,
         trail: &mut Trail,
     ) -> Result<Option<StepBody>, StateError> {
-        let row = self.view.version(object, order)?;
+        let life = self.view.life(object)?;
+        let row = self.view.version(object, &life, order)?;
         let not_after =
             |known: &String| rv::compare(&row.rv, known).is_some_and(std::cmp::Ordering::is_le);
         if trail.ahead.as_ref().is_some_and(not_after) {
@@ -241,7 +242,6 @@ impl Walk<'_> {
         if newer && !unseen {
             trail.newest = Some(row.rv.clone());
         }
-        let life = self.view.life(object)?;
         let late = match reached.as_ref().filter(|known| not_after(known)) {
             Some(reached) => self.is_late(object, &life, (&row.rv, order), at, reached)?,
             None => false,
@@ -256,9 +256,9 @@ impl Walk<'_> {
         {
             return Ok(None);
         }
-        let before = self.view.version_before(object, order, at)?;
+        let before = self.view.version_before(object, &life, order, at)?;
         let carried = if unseen { reached.unwrap_or_default() } else { row.rv.clone() };
-        self.compare(object, before, row, carried)
+        self.compare(before, row, carried)
     }
 
     /// Whether something newer of the name is known already, or comes although it is not newer than
@@ -274,14 +274,11 @@ impl Walk<'_> {
         let (rv, order) = row;
         let taken = rv::order_key(rv, 0, rv::Rank::Body);
         let name = (life.type_id, life.namespace.as_str(), life.name.as_str());
-        for entry in self.view.rows.objects.range((name.0, name.1, name.2, "")..)? {
-            let (key, object) = entry?;
-            let (type_id, namespace, named, _) = key.value();
-            if (type_id, namespace, named) != name {
-                break;
-            }
-            let object = object.value();
-            for row in self.view.versions(object)? {
+        let key = |number| (name.0, name.1, name.2, number);
+        for entry in self.view.rows.objects.range(key(0)..=key(u32::MAX)) {
+            let object = entry?.1.value();
+            let life = self.view.life(object)?;
+            for row in self.view.versions(object, &life).all()? {
                 let key = row.order();
                 // What took the name at that very version is newer as well.
                 let newer = if object == own { key.as_slice() > order } else { key >= taken };
@@ -304,7 +301,6 @@ impl Walk<'_> {
 
     fn compare(
         &self,
-        object: u64,
         before: Option<VersionRow>,
         row: VersionRow,
         carried: String,
@@ -319,14 +315,14 @@ impl Walk<'_> {
         let mut passed = before.is_some();
         let mut earlier = None;
         if let Some(before) = before.filter(|_| self.filter.looks_inside()) {
-            let body = self.view.body(object, &before)?;
+            let body = self.view.body(&before)?;
             passed = self.filter.matches_inside(&body);
             earlier = Some(body);
         }
         if ended && !passed {
             return Ok(None);
         }
-        let body = self.view.body(object, &row)?;
+        let body = self.view.body(&row)?;
         if ended {
             return Ok(Some(StepBody::Deleted(held(body))));
         }

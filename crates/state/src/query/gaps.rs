@@ -146,7 +146,7 @@ impl View {
         let mut rows = Vec::new();
         for (cluster_key, type_key) in keys {
             let range = (cluster_key, type_key, 0)..=(cluster_key, type_key, u64::MAX);
-            for entry in self.rows.gaps.range(range)? {
+            for entry in self.rows.gaps.range(range) {
                 let row: GapRow = unrow(entry?.1.value())?;
                 let feeds = |stream: &(u32, StreamRow)| stream.0 == row.source;
                 let speaks = type_key != ALL || streams.is_empty() || streams.iter().any(feeds);
@@ -192,7 +192,7 @@ impl View {
         bound: &Bound,
     ) -> Result<Vec<(u32, StreamRow)>, StateError> {
         let mut streams = Vec::new();
-        for entry in self.rows.streams.range((type_id, 0)..=(type_id, u32::MAX))? {
+        for entry in self.rows.streams.range((type_id, 0)..=(type_id, u32::MAX)) {
             let (key, row) = entry?;
             let mut stream: StreamRow = unrow(row.value())?;
             if bound.knows(stream.first_index) {

@@ -15,6 +15,9 @@ use crate::tables::{FactRow, IpKey, NO_ADDRESS};
 /// An object and a lease of it.
 pub(super) type Held = (u64, Lease);
 
+/// Rows that are read for nothing before a new place is sought, which takes as long as some of them.
+const PASSED_MAX: u32 = 16;
+
 impl Lookup {
     /// Who may have had an address in the stretch, tolerance included.
     pub(super) fn held(&mut self, asked: &Asked, key: &IpKey) -> Result<Vec<Held>, StateError> {
@@ -42,26 +45,32 @@ impl Lookup {
         from: i64,
         to: i64,
     ) -> Result<Vec<u64>, StateError> {
-        let mut objects = Vec::new();
-        let mut class = 0;
-        while class <= span::OPEN {
-            let rest =
-                (key, cluster, class, i64::MIN, 0)..=(key, cluster, span::OPEN, i64::MAX, u64::MAX);
-            let Some(next) = self.view.rows.spans.range(rest)?.next() else { break };
-            class = next?.0.value().2;
-            let begin = match class {
-                span::OPEN => i64::MIN,
-                _ => from.saturating_sub(span::reach(class)).saturating_sub(1),
-            };
-            let touching = (key, cluster, class, begin, 0)..=(key, cluster, class, to, u64::MAX);
-            for entry in self.view.rows.spans.range(touching)? {
-                let (row, end) = entry?;
-                let end = end.value();
-                if from < end || end == i64::MAX {
-                    objects.push(row.value().4);
+        let last = (key, cluster, span::OPEN - 1, i64::MAX, u64::MAX);
+        let rest = |class, begin| {
+            let first = (key, cluster, class, begin, 0);
+            self.view.rows.spans.range(first..=last)
+        };
+        let (mut rows, mut passed, mut objects) = (rest(0, i64::MIN), 0, Vec::new());
+        while let Some(row) = rows.next() {
+            let (row, end) = row?;
+            let (_, _, class, begin, object) = row.value();
+            let earliest = from.saturating_sub(span::reach(class)).saturating_sub(1);
+            if (earliest..=to).contains(&begin) {
+                if from < end.value() {
+                    objects.push(object);
                 }
+                continue;
             }
-            class += 1;
+            passed += 1;
+            if passed < PASSED_MAX {
+                continue;
+            }
+            passed = 0;
+            rows = if begin < earliest { rest(class, earliest) } else { rest(class + 1, i64::MIN) };
+        }
+        let open = (key, cluster, i64::MIN, 0)..=(key, cluster, to, u64::MAX);
+        for row in self.view.rows.open_spans.range(open) {
+            objects.push(row?.0.value().3);
         }
         Ok(objects)
     }
@@ -74,7 +83,7 @@ impl Lookup {
         for lease in &mut leases {
             let Some(removed) = unsure(lease) else { continue };
             let after = (key, cluster, removed, 0, "");
-            let reports = self.view.rows.reports.range(after..(key, cluster + 1, 0, 0, ""))?;
+            let reports = self.view.rows.reports.range(after..(key, cluster + 1, 0, 0, ""));
             end_at(lease, span::next_report(reports, object, &lease.network)?);
         }
         Ok(leases.into_iter().map(|lease| (object, lease)).collect())
@@ -89,7 +98,7 @@ impl Lookup {
         let cluster = self.scopes[asked.scope].cluster;
         self.kept_holders((*key, cluster), |lookup| {
             let mut objects = Vec::new();
-            for entry in lookup.view.rows.ips.range((key, cluster, 0)..=(key, cluster, u64::MAX))? {
+            for entry in lookup.view.rows.ips.range((key, cluster, 0)..=(key, cluster, u64::MAX)) {
                 objects.push(entry?.0.value().2);
             }
             let mut held = Vec::new();
@@ -141,7 +150,7 @@ impl Lookup {
         let Some(known) = self.known else { return Ok(Vec::new()) };
         let start = (cluster, known.saturating_add(1), 0);
         let mut objects = Vec::new();
-        for entry in self.view.rows.unaddressed.range(start..=(cluster, u64::MAX, u64::MAX))? {
+        for entry in self.view.rows.unaddressed.range(start..=(cluster, u64::MAX, u64::MAX)) {
             let (key, first) = entry?;
             if first.value() <= known {
                 objects.push(key.value().2);
@@ -161,7 +170,7 @@ impl Lookup {
         let number = u32::from(port.number);
         let mut services = Vec::new();
         let range = (cluster, number, 0)..=(cluster, number, u64::MAX);
-        for entry in self.view.rows.node_ports.range(range)? {
+        for entry in self.view.rows.node_ports.range(range) {
             services.push(entry?.0.value().2);
         }
         let mut held = Vec::new();

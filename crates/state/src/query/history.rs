@@ -13,6 +13,7 @@ use super::gaps::Window;
 use super::list::Found;
 use super::read::{Bound, View, to_version};
 use super::types::{History, Life, Listing, RequestBasis, RequestRef, Verb, Version};
+use crate::bodies::Place;
 use crate::json::changed_paths;
 use crate::tables::{LifeRow, VersionRow, uid_key};
 use crate::{State, StateError, Time};
@@ -137,7 +138,7 @@ impl State {
                     }
                     let life = view.life(object)?;
                     let Some(version) = view.at(object, &life, &bound)? else { continue };
-                    let body = view.body(object, &version)?;
+                    let body = view.body(&version)?;
                     if view.type_row(life.type_id)?.cluster == cluster && body.contains(&uid) {
                         let found = Found { object, life, version, body: Some(body) };
                         objects.push(view.to_object(found, query.without_bodies)?);
@@ -160,10 +161,10 @@ impl View {
         bound: &Bound,
         query: &HistoryQuery,
     ) -> Result<Option<(u64, Life)>, StateError> {
-        let rows = self.versions(object)?;
+        let life = self.life(object)?;
+        let rows = self.versions(object, &life).all()?;
         let visible: Vec<VersionRow> = rows.into_iter().filter(|row| bound.sees(row)).collect();
         let (Some(first), Some(last)) = (visible.first(), visible.last()) else { return Ok(None) };
-        let life = self.life(object)?;
         let reference = self.reference(&life, last)?;
         let exists = !Verb::from_code(last.verb).is_end();
         let began = first.index;
@@ -172,7 +173,7 @@ impl View {
         let mut used = BTreeSet::new();
         for row in &visible {
             let wanted = query.changes || !query.list.without_bodies;
-            let body = if wanted { Some(self.body(object, row)?) } else { None };
+            let body = if wanted { Some(self.body(row)?) } else { None };
             let changes = match (&before, &body) {
                 (Some(before), Some(body)) if query.changes => changed_paths(before, body)
                     .map(Some)
@@ -181,7 +182,7 @@ impl View {
             };
             let mut version = to_version(row, body.clone().filter(|_| !query.list.without_bodies))?;
             version.changes = changes;
-            version.by = self.made_by(object, &life, row, (time, &used), bound)?;
+            version.by = self.made_by(&life, row, (time, &used), bound)?;
             used.extend(version.by.map(|by| by.index));
             versions.push(version);
             (before, time) = (body, row.time);
@@ -193,7 +194,6 @@ impl View {
     /// requests that made those before it.
     fn made_by(
         &self,
-        object: u64,
         life: &LifeRow,
         version: &VersionRow,
         before: (i64, &BTreeSet<u64>),
@@ -205,7 +205,7 @@ impl View {
             let rv = version.rv.as_str();
             let range = (uid.as_slice(), rv, 0)..=(uid.as_slice(), rv, u64::MAX);
             let mut first: Option<(i64, u64)> = None;
-            for entry in self.rows.made.range(range)? {
+            for entry in self.rows.made.range(range) {
                 let (key, time) = entry?;
                 let (index, time) = (key.value().2, time.value());
                 // Requests that change nothing are answered with the version that was there.
@@ -221,7 +221,7 @@ impl View {
         let found = self.asked_by_name(life, version, before, true, bound)?;
         let Some((deletes, found)) = found else { return Ok(None) };
         let ends = Verb::from_code(version.verb).is_end();
-        if !deletes || ends || is_deleting(&self.body(object, version)?) {
+        if !deletes || ends || is_deleting(&self.body(version)?) {
             return Ok(Some(found));
         }
         // A deletion shows in the object. This one came after the version.
@@ -251,7 +251,7 @@ impl View {
             let (group, resource) = (type_row.group.as_str(), type_row.resource.as_str());
             let namespace = life.namespace.as_str();
             let key = |index| (group, resource, namespace, name, index);
-            for entry in self.rows.requests.range(key(0)..=key(u64::MAX))? {
+            for entry in self.rows.requests.range(key(0)..=key(u64::MAX)) {
                 let (key, value) = entry?;
                 let (index, (time, deletes, uid)) = (key.value().4, value.value());
                 let other = !uid.is_empty() && uid != life.uid;
@@ -276,7 +276,7 @@ impl View {
         }
         let key = uid_key(uid);
         let range = (key.as_slice(), 0)..=(key.as_slice(), u64::MAX);
-        self.rows.referrers.range(range)?.map(|entry| Ok(entry?.0.value().1)).collect()
+        self.rows.referrers.range(range).map(|entry| Ok(entry?.0.value().1)).collect()
     }
 
     /// Adds the objects that these owned, and what those owned.
@@ -320,12 +320,12 @@ impl View {
         if self.type_row(life.type_id)?.cluster != cluster {
             return Ok(false);
         }
-        let versions = self.versions(object)?;
+        let versions = self.versions(object, &life).all()?;
         let mut visible = versions.iter().filter(|version| bound.sees(version));
         let (first, last) = (visible.next(), visible.next_back());
-        let mut bodies: BTreeMap<u32, String> = BTreeMap::new();
+        let mut bodies: BTreeMap<Place, String> = BTreeMap::new();
         for version in first.into_iter().chain(last) {
-            bodies.insert(version.body, self.body(object, version)?);
+            bodies.insert(version.body, self.body(version)?);
         }
         Ok(bodies.values().any(|body| {
             let owned = serde_json::from_str::<Body>(body).ok();

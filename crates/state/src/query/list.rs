@@ -2,7 +2,7 @@
 
 use super::gaps::Window;
 use super::names::Chosen;
-use super::read::{Bound, View, to_version};
+use super::read::{Bound, View, each, to_version};
 use super::types::{Listing, Object};
 use super::{Filter, ListQuery};
 use crate::tables::{LifeRow, VersionRow};
@@ -28,10 +28,8 @@ impl State {
         let cluster = view.one_cluster(query.filter.cluster.as_deref())?;
         let types = view.chosen(cluster, query.filter.resource.as_deref())?;
         let bound = view.bound(cluster, &query.at, query.known_at)?;
-        let mut objects = Vec::new();
-        for found in view.find(&types, &query.filter, &bound)? {
-            objects.push(view.to_object(found, query.without_bodies)?);
-        }
+        let found = view.find(&types, &query.filter, &bound)?;
+        let objects = each(found, |found| view.to_object(found, query.without_bodies).map(Some))?;
         // A type that nobody may see can hide what is asked for as well.
         let asked = view.chosen_or_all(cluster, query.filter.resource.as_deref())?;
         let gaps = view.gaps(cluster, &asked, &Window::of(&bound), &bound)?;
@@ -54,18 +52,19 @@ impl View {
     ) -> Result<Vec<Found>, StateError> {
         let mut found = Vec::new();
         for chosen in types {
-            for (object, life) in self.possible(chosen, filter, bound)? {
-                let Some(version) = self.at(object, &life, bound)? else { continue };
+            let possible = self.possible(chosen, filter, bound)?;
+            found.append(&mut each(possible, |(object, life)| {
+                let Some(version) = self.at(object, &life, bound)? else { return Ok(None) };
                 let mut body = None;
                 if filter.looks_inside() {
-                    let text = self.body(object, &version)?;
+                    let text = self.body(&version)?;
                     if !filter.matches_inside(&text) {
-                        continue;
+                        return Ok(None);
                     }
                     body = Some(text);
                 }
-                found.push(Found { object, life, version, body });
-            }
+                Ok(Some(Found { object, life, version, body }))
+            })?);
         }
         Ok(found)
     }
@@ -81,18 +80,17 @@ impl View {
         let namespace = filter.namespace.as_deref();
         let (Some(number), Some(time), None) = (chosen.number, bound.existed, &filter.name) else {
             let objects = self.matching(chosen, filter)?;
-            return objects.into_iter().map(|object| Ok((object, self.life(object)?))).collect();
+            return each(objects, |object| Ok(Some((object, self.life(object)?))));
         };
         if namespace.is_some() && !chosen.shown.namespaced {
             return Ok(Vec::new());
         }
-        let mut lives = Vec::new();
-        for object in self.rows.may_have_existed(number, namespace, time)? {
+        let objects = self.rows.may_have_existed(number, namespace, time)?;
+        let mut lives = each(objects, |object| {
             let life = self.life(object)?;
-            if filter.fields.matches(&life.namespace, &life.name) {
-                lives.push((object, life));
-            }
-        }
+            let wanted = filter.fields.matches(&life.namespace, &life.name);
+            Ok(wanted.then_some((object, life)))
+        })?;
         lives.sort_unstable_by(|(_, a), (_, b)| {
             (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid))
         });
@@ -111,12 +109,12 @@ impl View {
         let name = filter.name.as_deref();
         // The namespace of what has none is "", so its name can be looked up as well.
         let prefix = namespace.or((!chosen.shown.namespaced).then_some(""));
-        let start = (number, prefix.unwrap_or(""), prefix.and(name).unwrap_or(""), "");
+        let start = (number, prefix.unwrap_or(""), prefix.and(name).unwrap_or(""), 0);
         let mut objects = Vec::new();
         if namespace.is_some() && !chosen.shown.namespaced {
             return Ok(objects);
         }
-        for entry in self.rows.objects.range(start..)? {
+        for entry in self.rows.objects.range(start..) {
             let (key, object) = entry?;
             let (type_id, in_namespace, named, _) = key.value();
             if type_id != number || prefix.is_some_and(|prefix| in_namespace != prefix) {
@@ -140,7 +138,7 @@ impl View {
         let body = match found.body {
             _ if bare => None,
             Some(body) => Some(body),
-            None => Some(self.body(found.object, &found.version)?),
+            None => Some(self.body(&found.version)?),
         };
         Ok(Object { reference, version: to_version(&found.version, body)? })
     }

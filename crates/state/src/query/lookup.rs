@@ -14,6 +14,7 @@ use super::ip_types::{Holder, IpAnswer, Port};
 use super::read::{Bound, Limit, View};
 use super::subject::Subject;
 use super::{AsOf, IpQuery};
+use crate::bodies::Place;
 use crate::fold::ip_key;
 use crate::tables::{FactRow, IpKey, LifeRow, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, TimeBasis};
@@ -135,7 +136,7 @@ struct Cache {
     held: HashMap<(IpKey, u64), Holders>,
     subjects: HashMap<(u64, u64, u32), Rc<Subject>>,
     targets: HashMap<u64, Rc<Vec<u64>>>,
-    slices: HashMap<(u64, u32), Rc<Slice>>,
+    slices: HashMap<(u64, Place), Rc<Slice>>,
 }
 
 impl State {
@@ -361,7 +362,7 @@ impl Lookup {
         }
         let range = (object, [].as_slice())..(object + 1, [].as_slice());
         let mut facts = Vec::new();
-        for entry in self.view.rows.facts.range(range)? {
+        for entry in self.view.rows.facts.range(range) {
             let fact: FactRow = unrow(entry?.1.value())?;
             if self.knows(fact.index) {
                 facts.push(fact);
@@ -379,7 +380,7 @@ impl Lookup {
         }
         let life = self.view.life(object)?;
         let rows = if life.versions <= self.timeline_versions {
-            let rows = self.view.versions(object)?.into_iter();
+            let rows = self.view.versions(object, &life).all()?.into_iter();
             Some(rows.filter(|row| self.knows(row.index)).map(Rc::new).collect::<Vec<_>>())
         } else {
             None
@@ -408,7 +409,7 @@ impl Lookup {
             existed: None,
             basis: TimeBasis::Observed,
         };
-        Ok(self.view.newest(object, &bound)?.map(Rc::new))
+        Ok(self.view.newest(object, &timeline.life, &bound)?.map(Rc::new))
     }
 
     /// The version that tells best what an object was at a time: the newest one by then, or else
@@ -421,7 +422,8 @@ impl Lookup {
         let first = match &timeline.rows {
             Some(rows) => rows.first().map(Rc::clone),
             None => {
-                let mut rows = self.view.versions(object)?.into_iter();
+                let versions = self.view.versions(object, &timeline.life);
+                let mut rows = versions.all()?.into_iter();
                 rows.find(|row| self.knows(row.index)).map(Rc::new)
             }
         };
@@ -495,7 +497,7 @@ impl Lookup {
         if let Some(slice) = self.cache.slices.get(&key) {
             return Ok(Rc::clone(slice));
         }
-        let slice = Rc::new(Slice::read(&self.view.body(object, row)?));
+        let slice = Rc::new(Slice::read(&self.view.body(row)?));
         self.cache.things += 1 + slice.len();
         self.cache.slices.insert(key, Rc::clone(&slice));
         Ok(slice)

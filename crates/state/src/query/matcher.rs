@@ -48,7 +48,7 @@ impl State {
     /// # Errors
     /// [`StateError::Engine`].
     pub fn names_known(&self) -> Result<u64, StateError> {
-        let rows = self.reader()?;
+        let rows = self.tables();
         let count = |name| Ok::<u64, StateError>(rows.meta.get(name)?.map_or(0, |n| n.value()));
         Ok(count("clusters")? + count("types")?)
     }

@@ -1,6 +1,5 @@
 //! Clusters and resource types by the names that people use.
 
-use redb::ReadableTable;
 use stele_record::kube;
 
 use super::read::View;
@@ -28,7 +27,7 @@ impl State {
             let last = view.last_time(number, u64::MAX)?.map(|(time, _)| Time(time));
             let mut objects = 0;
             for (type_id, _) in view.types(number)? {
-                let alive = view.rows.alive.range((type_id, "", 0)..(type_id + 1, "", 0))?;
+                let alive = view.rows.alive.range((type_id, "", 0)..(type_id + 1, "", 0));
                 objects += alive.count() as u64;
             }
             clusters.push(Cluster {
@@ -72,7 +71,7 @@ impl State {
 
 impl View {
     pub(crate) fn clusters(&self) -> Result<Vec<(u32, ClusterRow)>, StateError> {
-        let rows = self.rows.cluster_rows.iter()?;
+        let rows = self.rows.cluster_rows.iter();
         rows.map(|entry| {
             let (number, row) = entry?;
             Ok((number.value(), unrow(row.value())?))
@@ -122,7 +121,7 @@ impl View {
     /// All types of a cluster that are known from its records, by group and plural.
     pub(crate) fn types(&self, cluster: u32) -> Result<Vec<(u32, TypeRow)>, StateError> {
         let mut types = Vec::new();
-        for entry in self.rows.types.range((cluster, "", "")..(cluster + 1, "", ""))? {
+        for entry in self.rows.types.range((cluster, "", "")..(cluster + 1, "", "")) {
             let number = entry?.1.value();
             types.push((number, self.type_row(number)?));
         }

@@ -49,7 +49,7 @@ impl Lookup {
         let mut next = Some(0);
         while let Some(from) = next {
             let rest = (cluster, from, &[0; 16], 0)..(cluster + 1, 0, &[0; 16], 0);
-            let Some(entry) = self.view.rows.ranges.range(rest)?.next() else { break };
+            let Some(entry) = self.view.rows.ranges.range(rest).next() else { break };
             let prefix = entry?.0.value().1;
             prefixes.push(prefix);
             next = prefix.checked_add(1);
@@ -70,7 +70,7 @@ impl Lookup {
         let rows = (cluster, range.prefix, &range.base, 0)
             ..=(cluster, range.prefix, &range.base, u64::MAX);
         let mut objects = Vec::new();
-        for entry in self.view.rows.ranges.range(rows)? {
+        for entry in self.view.rows.ranges.range(rows) {
             objects.push(entry?.0.value().3);
         }
         for object in objects {

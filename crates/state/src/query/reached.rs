@@ -29,7 +29,7 @@ impl View {
         let run = known >> REACHED_RUN_BITS;
         let whole = known + 1 >= self.next || (known + 1) >> REACHED_RUN_BITS > run;
         let end = if whole { run + 1 } else { run };
-        let mut range = self.rows.reached.range((type_id, 0)..(type_id, end))?;
+        let mut range = self.rows.reached.range((type_id, 0)..(type_id, end));
         let mut newest = match range.next_back() {
             Some(entry) => rv::of_order_key(entry?.1.value()),
             None => None,
@@ -84,7 +84,7 @@ impl View {
         let mut found = None;
         while low < high {
             let middle = low + (high - low) / 2;
-            let mut range = self.rows.reached.range((type_id, middle)..(type_id, high))?;
+            let mut range = self.rows.reached.range((type_id, middle)..(type_id, high));
             match range.next().transpose()? {
                 Some((key, value)) => {
                     let run = key.value().1;
@@ -108,7 +108,7 @@ impl View {
         // The run in which the newest time passes `time`: the last one that begins before.
         while low < high {
             let middle = low + (high - low) / 2;
-            let mut range = self.rows.times.range((cluster, middle)..(cluster, high))?;
+            let mut range = self.rows.times.range((cluster, middle)..(cluster, high));
             let Some((key, value)) = range.next().transpose()? else {
                 high = middle;
                 continue;
@@ -128,7 +128,7 @@ impl View {
         };
         let mut passed = later(&chunk);
         if passed.is_none() {
-            let mut next = self.rows.times.range((cluster, number + 1)..=(cluster, u64::MAX))?;
+            let mut next = self.rows.times.range((cluster, number + 1)..=(cluster, u64::MAX));
             if let Some(entry) = next.next() {
                 let (key, value) = entry?;
                 passed = later(&TimesChunk::unpack(key.value().1, value.value())?);

@@ -1,25 +1,20 @@
 //! Reading rows of one snapshot: which records a question may see, and the version of an object
 //! that stands at its point.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
-use redb::AccessGuard;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use zstd::zstd_safe::DCtx;
 
 use super::Cursor;
 use super::types::{AsOf, ObjectRef, Verb, Version};
-use crate::bodies::{BodyRow, Unpacker, unpack_dictionary};
+use crate::bodies::Piece;
 use crate::chunks::{LOG_RECORDS, LogChunk, TIMES_RECORDS, TimesChunk};
-use crate::tables::{ClusterRow, LifeRow, LogRow, Reader, TypeRow, VersionRow, unrow};
-use crate::{Point, State, StateError, Time, TimeBasis, rv, versions};
-
-thread_local! {
-    /// Each thread that answers questions sets one up, and keeps it.
-    static UNPACKER: RefCell<DCtx<'static>> = RefCell::default();
-}
+use crate::table::Row;
+use crate::tables::{ClusterRow, LifeRow, LogRow, Tables, TypeRow, VersionRow, unrow};
+use crate::versions::Versions;
+use crate::{Point, State, StateError, Time, TimeBasis, rv};
 
 /// Up to where a question looks.
 #[derive(Debug, Clone)]
@@ -94,10 +89,13 @@ fn up_to(rv: &str, limit: &str) -> bool {
 
 /// A snapshot, and what was read of it already.
 pub(crate) struct View {
-    pub(crate) rows: Reader,
+    pub(crate) rows: Tables,
     /// The next record to be folded.
     pub(crate) next: u64,
     state: State,
+    /// What every object of an answer needs.
+    types: RwLock<BTreeMap<u32, TypeRow>>,
+    clusters: RwLock<BTreeMap<u32, ClusterRow>>,
 }
 
 #[derive(Deserialize)]
@@ -113,9 +111,15 @@ struct Labels {
 
 impl State {
     pub(crate) fn view(&self) -> Result<View, StateError> {
-        let rows = self.reader()?;
+        let rows = self.tables();
         let next = rows.meta.get("next_index")?.map_or(0, |n| n.value());
-        Ok(View { rows, next, state: self.clone() })
+        Ok(View {
+            rows,
+            next,
+            state: self.clone(),
+            types: RwLock::default(),
+            clusters: RwLock::default(),
+        })
     }
 }
 
@@ -165,7 +169,7 @@ impl View {
     ) -> Result<Option<(i64, TimeBasis)>, StateError> {
         // The run that holds the record may begin with a later one.
         let range = (cluster, 0)..=(cluster, known / TIMES_RECORDS);
-        for entry in self.rows.times.range(range)?.rev() {
+        for entry in self.rows.times.range(range).rev() {
             let (key, value) = entry?;
             let chunk = TimesChunk::unpack(key.value().1, value.value())?;
             if let Some((time, basis)) = chunk.at(known) {
@@ -177,7 +181,7 @@ impl View {
 
     /// Effective time of the first record that speaks of the cluster.
     pub(crate) fn first_time(&self, cluster: u32) -> Result<Option<i64>, StateError> {
-        let mut range = self.rows.times.range((cluster, 0)..=(cluster, u64::MAX))?;
+        let mut range = self.rows.times.range((cluster, 0)..=(cluster, u64::MAX));
         let Some(entry) = range.next() else { return Ok(None) };
         let (key, value) = entry?;
         let chunk = TimesChunk::unpack(key.value().1, value.value())?;
@@ -188,10 +192,9 @@ impl View {
     pub(crate) fn log_from(
         &self,
         from: Cursor,
-    ) -> Result<impl Iterator<Item = Result<(Cursor, LogRow), StateError>> + use<>, StateError>
-    {
-        let rows = self.rows.log.range(from.index / LOG_RECORDS..)?;
-        let chunk = |entry: redb::Result<(AccessGuard<'_, u64>, AccessGuard<'_, &[u8]>), _>| {
+    ) -> Result<impl Iterator<Item = Result<(Cursor, LogRow), StateError>>, StateError> {
+        let rows = self.rows.log.range(from.index / LOG_RECORDS..);
+        let chunk = |entry: Row<u64, &'static [u8]>| {
             let (number, stored) = entry?;
             LogChunk::unpack(number.value(), stored.value())
         };
@@ -207,13 +210,17 @@ impl View {
     }
 
     pub(crate) fn cluster_row(&self, number: u32) -> Result<ClusterRow, StateError> {
-        let found = self.rows.cluster_rows.get(number)?;
-        found.map_or_else(|| Err(damaged("cluster")), |found| unrow(found.value()))
+        kept(&self.clusters, number, || {
+            let found = self.rows.cluster_rows.get(number)?;
+            found.map_or_else(|| Err(damaged("cluster")), |found| unrow(found.value()))
+        })
     }
 
     pub(crate) fn type_row(&self, number: u32) -> Result<TypeRow, StateError> {
-        let found = self.rows.type_rows.get(number)?;
-        found.map_or_else(|| Err(damaged("type")), |found| unrow(found.value()))
+        kept(&self.types, number, || {
+            let found = self.rows.type_rows.get(number)?;
+            found.map_or_else(|| Err(damaged("type")), |found| unrow(found.value()))
+        })
     }
 
     pub(crate) fn life(&self, object: u64) -> Result<LifeRow, StateError> {
@@ -221,24 +228,29 @@ impl View {
         found.map_or_else(|| Err(damaged("object")), |found| unrow(found.value()))
     }
 
-    /// All versions of an object in their order, whatever the bound.
-    pub(crate) fn versions(&self, object: u64) -> Result<Vec<VersionRow>, StateError> {
-        versions::all(&self.rows.versions, object)
+    /// The versions of an object, whatever the bound.
+    pub(crate) fn versions<'v>(&'v self, object: u64, life: &'v LifeRow) -> Versions<'v> {
+        Versions { rows: &self.rows.versions, object, life }
     }
 
     /// The version with this order key.
-    pub(crate) fn version(&self, object: u64, order: &[u8]) -> Result<VersionRow, StateError> {
-        let found = versions::get(&self.rows.versions, object, order)?;
-        found.ok_or_else(|| damaged("version"))
+    pub(crate) fn version(
+        &self,
+        object: u64,
+        life: &LifeRow,
+        order: &[u8],
+    ) -> Result<VersionRow, StateError> {
+        self.versions(object, life).get(order)?.ok_or_else(|| damaged("version"))
     }
 
     /// The newest version within the bound, ends included.
     pub(crate) fn newest(
         &self,
         object: u64,
+        life: &LifeRow,
         bound: &Bound,
     ) -> Result<Option<VersionRow>, StateError> {
-        versions::last_where(&self.rows.versions, object, |version| bound.sees(version))
+        self.versions(object, life).last_where(|version| bound.sees(version))
     }
 
     /// The version in which an object exists at the bound.
@@ -251,29 +263,18 @@ impl View {
         if bound.rules_out(life) {
             return Ok(None);
         }
-        let newest = self.newest(object, bound)?;
+        let newest = self.newest(object, life, bound)?;
         Ok(newest.filter(|version| !Verb::from_code(version.verb).is_end()))
     }
 
     /// The JSON of a version.
-    pub(crate) fn body(&self, object: u64, version: &VersionRow) -> Result<String, StateError> {
-        // What grows holds the newest versions.
-        let range = (object, 0)..=(object, version.body);
-        let found = match self.rows.growing.range(range.clone())?.next_back() {
-            None => self.rows.bodies.range(range)?.next_back(),
-            growing => growing,
-        };
-        let (key, value) = found.ok_or_else(|| damaged("body"))??;
-        let bodies: BodyRow = unrow(value.value())?;
-        let load = |number| {
-            let found = self.rows.dictionaries.get(number)?.ok_or_else(|| damaged("dictionary"))?;
-            unpack_dictionary(found.value())
-        };
-        let dictionary = bodies.dictionary;
-        let dictionary = dictionary.map(|n| self.state.readers().get(n, || load(n))).transpose()?;
-        UNPACKER.with_borrow_mut(|context| {
-            let mut unpacker = Unpacker { context, dictionary: dictionary.as_deref() };
-            bodies.body(version.body - key.value().1, &mut unpacker)
+    pub(crate) fn body(&self, version: &VersionRow) -> Result<String, StateError> {
+        let place = version.body;
+        self.state.pieces().body(place, || {
+            let range = (place.chunk, 0)..=(place.chunk, place.at);
+            let found = self.rows.bodies.range(range).next_back();
+            let (key, piece) = found.ok_or_else(|| damaged("body"))??;
+            Ok((key.value().1, Piece::read(piece.value())?))
         })
     }
 
@@ -302,6 +303,51 @@ impl View {
             uid: life.uid.clone(),
         })
     }
+}
+
+/// A row that was read before, or is read now.
+fn kept<R: Clone>(
+    rows: &RwLock<BTreeMap<u32, R>>,
+    number: u32,
+    read: impl FnOnce() -> Result<R, StateError>,
+) -> Result<R, StateError> {
+    if let Some(row) = rows.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
+        return Ok(row.clone());
+    }
+    let row = read()?;
+    rows.write().unwrap_or_else(PoisonError::into_inner).insert(number, row.clone());
+    Ok(row)
+}
+
+/// Things of which it is not worth to start a thread.
+const ALONE_MAX: usize = 64;
+
+/// Does the same with each of many things, on all cores if they are many; what comes of them stays
+/// in their order.
+pub(crate) fn each<T: Send, R: Send>(
+    things: Vec<T>,
+    work: impl Fn(T) -> Result<Option<R>, StateError> + Sync,
+) -> Result<Vec<R>, StateError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if things.len() > ALONE_MAX { cores } else { 1 };
+    let share = things.len().div_ceil(threads);
+    let run = |things: Vec<T>| -> Result<Vec<R>, StateError> {
+        things.into_iter().filter_map(|thing| work(thing).transpose()).collect()
+    };
+    let mut rest = things;
+    std::thread::scope(|scope| {
+        let mut others = Vec::new();
+        while rest.len() > share {
+            let last = rest.split_off(rest.len() - share);
+            others.push(scope.spawn(|| run(last)));
+        }
+        let mut done = run(rest)?;
+        for other in others.into_iter().rev() {
+            let lost = |_| StateError::Engine("a thread that reads failed".to_owned());
+            done.append(&mut other.join().map_err(lost)??);
+        }
+        Ok(done)
+    })
 }
 
 /// A row as an answer shows it.

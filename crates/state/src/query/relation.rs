@@ -16,9 +16,9 @@ use super::shown::{OwnerReference, owners};
 use super::subject::OWNERS_MAX;
 use super::types::{Cursor, Verb};
 use super::{Filter, endpoints};
+use crate::StateError;
 use crate::fold::{HOST, addresses, ip_key, key_of};
-use crate::tables::{IpKey, TypeRow, VersionRow};
-use crate::{StateError, versions};
+use crate::tables::{IpKey, LifeRow, TypeRow, VersionRow, uid_key};
 
 /// Longest owner that is read: a type, a slash and a name, or a uid.
 const OWNER_BYTES_MAX: usize = 512;
@@ -147,6 +147,7 @@ impl WantedOwner<'_> {
 /// A version of an object in a change.
 pub(super) struct Changed<'v> {
     pub(super) object: u64,
+    pub(super) life: &'v LifeRow,
     pub(super) at: Cursor,
     pub(super) of: &'v TypeRow,
     pub(super) version: &'v VersionRow,
@@ -181,8 +182,13 @@ impl View {
         if ip.is_none() && owner.is_none() {
             return Ok(true);
         }
-        let before = self.version_before(changed.object, &changed.version.order(), changed.at)?;
-        let before = before.map(|before| self.body(changed.object, &before)).transpose()?;
+        let before = self.version_before(
+            changed.object,
+            changed.life,
+            &changed.version.order(),
+            changed.at,
+        )?;
+        let before = before.map(|before| self.body(&before)).transpose()?;
         let bodies = || std::iter::once(body).chain(before.as_deref());
         if let Some(ip) = ip
             && !bodies().any(|body| has_address(changed.of, body, ip))
@@ -202,11 +208,11 @@ impl View {
     pub(super) fn version_before(
         &self,
         object: u64,
+        life: &LifeRow,
         order: &[u8],
         at: Cursor,
     ) -> Result<Option<VersionRow>, StateError> {
-        let rows = &self.rows.versions;
-        let last = versions::last_before(rows, object, order, |row| row.place() < at)?;
+        let last = self.versions(object, life).last_before(order, |row| row.place() < at)?;
         Ok(last.filter(|row| !Verb::from_code(row.verb).is_end()))
     }
 
@@ -247,7 +253,7 @@ impl View {
                 }
                 for object in self.objects_of(cluster, &reference.uid)? {
                     if let Some(version) = self.version_around(object, changed.at)? {
-                        above.extend(owners(&self.body(object, &version)?));
+                        above.extend(owners(&self.body(&version)?));
                     }
                 }
             }
@@ -258,16 +264,18 @@ impl View {
 
     /// The newest version that was known at this place, or else the first one.
     fn version_around(&self, object: u64, at: Cursor) -> Result<Option<VersionRow>, StateError> {
-        let rows = &self.rows.versions;
-        match versions::last_where(rows, object, |row| row.place() <= at)? {
-            None => Ok(self.versions(object)?.into_iter().min_by_key(VersionRow::place)),
+        let life = self.life(object)?;
+        let versions = self.versions(object, &life);
+        match versions.last_where(|row| row.place() <= at)? {
+            None => Ok(versions.all()?.into_iter().min_by_key(VersionRow::place)),
             found => Ok(found),
         }
     }
 
     fn objects_of(&self, cluster: u32, uid: &str) -> Result<Vec<u64>, StateError> {
-        let range = (cluster, uid, 0)..=(cluster, uid, u32::MAX);
-        let entries = self.rows.uids.range(range)?;
+        let uid = uid_key(uid);
+        let key = |type_id| (cluster, uid.as_slice(), type_id);
+        let entries = self.rows.uids.range(key(0)..=key(u32::MAX));
         entries.map(|entry| Ok(entry?.1.value())).collect()
     }
 }

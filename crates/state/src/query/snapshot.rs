@@ -218,8 +218,8 @@ impl Snapshot {
             (None, true) => {
                 let mut start = String::new();
                 loop {
-                    let begin = (number, start.as_str(), "", "");
-                    let next = self.view.rows.objects.range(begin..)?.next().transpose()?;
+                    let begin = (number, start.as_str(), "", 0);
+                    let next = self.view.rows.objects.range(begin..).next().transpose()?;
                     let Some((key, _)) = next else { break };
                     let (type_id, namespace, ..) = key.value();
                     if type_id != number {
@@ -257,7 +257,7 @@ impl Snapshot {
             }
             None => wanted.unwrap_or(""),
         };
-        for entry in self.view.rows.objects.range((number, namespace, begin, "")..)? {
+        for entry in self.view.rows.objects.range((number, namespace, begin, 0)..) {
             let (key, object) = entry?;
             let (type_id, in_namespace, named, _) = key.value();
             let other = wanted.is_some_and(|wanted| wanted != named);
@@ -287,21 +287,21 @@ impl Snapshot {
     /// # Errors
     /// [`StateError::Engine`] or [`StateError::Damaged`].
     pub fn load(&self, slot: &Slot) -> Result<Option<Seen>, StateError> {
-        let mut held: Option<(u64, VersionRow)> = None;
+        let mut held: Option<VersionRow> = None;
         for object in std::iter::once(slot.object).chain(slot.others.iter().copied()) {
             let life = self.view.life(object)?;
             let Some(row) = self.view.at(object, &life, &self.bound)? else { continue };
             // Where one recorder was late, two lives of a name may seem to be there at a time. The
             // later one is.
-            let later = |(_, held): &(u64, VersionRow)| {
+            let later = |held: &VersionRow| {
                 rv::compare(&held.rv, &row.rv).is_none_or(std::cmp::Ordering::is_lt)
             };
             if held.as_ref().is_none_or(later) {
-                held = Some((object, row));
+                held = Some(row);
             }
         }
-        let Some((object, row)) = held else { return Ok(None) };
-        let body = self.view.body(object, &row)?;
+        let Some(row) = held else { return Ok(None) };
+        let body = self.view.body(&row)?;
         if !self.filter.matches_inside(&body) {
             return Ok(None);
         }

@@ -4,11 +4,10 @@
 //! A span stands in a class by its length, so that one which began long ago is looked for only
 //! where long ones stand. Here is only what the fold and the questions have in common.
 
-use redb::AccessGuard;
-
 use super::ip_types::Holder;
 use super::lease;
 use crate::StateError;
+use crate::table::Rows;
 use crate::tables::{FactRow, IpKey, NO_ADDRESS, ReportRow, SpanList, SpanRow};
 
 /// The class of spans without an end.
@@ -72,13 +71,12 @@ pub(crate) fn list(facts: &[&FactRow]) -> SpanList {
     list
 }
 
-/// A row of the reports of an address.
-type Report<'r> =
-    (AccessGuard<'r, (&'static [u8; 16], u32, i64, u64, &'static str)>, AccessGuard<'r, ()>);
+/// Reports of an address.
+type Reports<'r> = Rows<'r, (&'static [u8; 16], u32, i64, u64, &'static str), ()>;
 
 /// The first of these reports that is of another object in the network.
-pub(crate) fn next_report<'r>(
-    reports: impl Iterator<Item = Result<Report<'r>, redb::StorageError>>,
+pub(crate) fn next_report(
+    reports: Reports<'_>,
     object: u64,
     network: &str,
 ) -> Result<Option<i64>, StateError> {

@@ -9,7 +9,7 @@ use super::lookup::{Asked, Lookup};
 use super::shown::{OwnerReference, Shown};
 use super::types::ObjectRef;
 use crate::fold::HOST;
-use crate::tables::{AddressRow, FactRow, IpKey, VersionRow};
+use crate::tables::{AddressRow, FactRow, IpKey, VersionRow, uid_key};
 use crate::{StateError, Time};
 
 /// Longest owner chain that is followed.
@@ -36,7 +36,7 @@ impl Lookup {
             let timeline = lookup.timeline(object)?;
             let life = &timeline.life;
             let type_row = lookup.view.type_row(life.type_id)?;
-            let shown = Shown::read(&lookup.view.body(object, row)?);
+            let shown = Shown::read(&lookup.view.body(row)?);
             let controller = shown.controller();
             let containers = shown.spec.containers.unwrap_or_default();
             Ok(Subject {
@@ -189,7 +189,9 @@ impl Lookup {
     fn by_uid(&mut self, scope: usize, uid: &str) -> Result<Option<u64>, StateError> {
         let cluster = self.scopes[scope].cluster;
         let mut objects = Vec::new();
-        for entry in self.view.rows.uids.range((cluster, uid, 0)..=(cluster, uid, u32::MAX))? {
+        let uid = uid_key(uid);
+        let key = |type_id| (cluster, uid.as_slice(), type_id);
+        for entry in self.view.rows.uids.range(key(0)..=key(u32::MAX)) {
             objects.push(entry?.1.value());
         }
         for object in objects {

@@ -101,7 +101,7 @@ impl Log {
     }
 
     pub fn fold(&self) -> State {
-        let state = State::in_memory().unwrap();
+        let state = State::temporary().unwrap();
         fold_into(&state, &self.records, 1_000);
         state
     }

@@ -183,7 +183,7 @@ pub fn life(seed: u64) -> (Server, Vec<(Header, Vec<u8>)>) {
 
 /// The state after all records.
 pub fn folded(records: &[(Header, Vec<u8>)], batch: usize) -> State {
-    let state = State::in_memory().unwrap();
+    let state = State::temporary().unwrap();
     fold_into(&state, records, batch);
     state
 }

@@ -29,8 +29,8 @@ const STRANGERS: [(&str, &[&str]); 7] = [
     ("stele-merkle", &["tokio", "reqwest", "axum", "kube", "serde_json", "getrandom", "jiff"]),
     ("stele-record", &["tokio", "reqwest", "axum", "kube", "getrandom"]),
     ("stele-store", &["tokio", "reqwest", "axum", "kube", "serde_json"]),
-    ("stele-ledger", &["kube", "k8s-openapi", "axum", "reqwest", "clap", "redb"]),
-    ("stele-source", &["kube", "k8s-openapi", "axum", "clap", "redb"]),
+    ("stele-ledger", &["kube", "k8s-openapi", "axum", "reqwest", "clap", "fjall"]),
+    ("stele-source", &["kube", "k8s-openapi", "axum", "clap", "fjall"]),
     ("stele-state", &["kube", "k8s-openapi", "axum", "reqwest", "clap"]),
     ("stele-server", &["clap", "kube", "k8s-openapi", "indicatif", "comfy-table"]),
 ];

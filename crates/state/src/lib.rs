@@ -21,6 +21,7 @@ pub mod pick;
 pub mod point;
 pub mod query;
 pub mod rv;
+mod spread;
 mod table;
 mod tables;
 mod time;

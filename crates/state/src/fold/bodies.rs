@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use super::Fold;
 use crate::StateError;
 use crate::bodies::{CHUNK_BYTES, Packer, Piece, Place};
+use crate::spread::each_with;
 use crate::tables::LifeRow;
 
 /// A chunk that takes bodies.
@@ -28,28 +29,12 @@ pub(super) struct Loose {
 /// Pieces of which it is not worth to start a thread.
 const ALONE_MAX: usize = 32;
 
-/// The pieces as they are stored; compressed on all cores if they are many.
-fn pack(pieces: &[Loose], packers: &mut Vec<Packer>) -> Result<Vec<Vec<u8>>, StateError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if pieces.len() > ALONE_MAX { cores } else { 1 };
-    packers.resize_with(threads.max(packers.len()), Packer::default);
-    let share = pieces.len().div_ceil(threads).max(1);
-    let run = |pieces: &[Loose], packer: &mut Packer| {
-        let packed = pieces.iter().map(|loose| packer.pack(&loose.piece, loose.whole));
-        packed.collect::<Result<Vec<_>, _>>()
-    };
-    let mut shares = pieces.chunks(share).zip(packers);
-    let Some((first, packer)) = shares.next() else { return Ok(Vec::new()) };
-    std::thread::scope(|scope| {
-        let others: Vec<_> =
-            shares.map(|(pieces, packer)| scope.spawn(move || run(pieces, packer))).collect();
-        let mut packed = run(first, packer)?;
-        for other in others {
-            let lost = |_| StateError::Engine("a thread that compresses failed".to_owned());
-            packed.append(&mut other.join().map_err(lost)??);
-        }
-        Ok(packed)
-    })
+/// Where a piece is stored, and what.
+type Packed = ((u64, u32), Vec<u8>);
+
+fn pack(packer: &mut Packer, loose: Loose) -> Result<Option<Packed>, StateError> {
+    let packed = packer.pack(&loose.piece, loose.whole)?;
+    Ok(Some(((loose.chunk, loose.first), packed)))
 }
 
 impl Fold<'_> {
@@ -110,8 +95,9 @@ impl Fold<'_> {
             self.w.chunks.insert((type_id, namespace.as_str()), row);
         }
         let pieces = std::mem::take(&mut self.pieces);
-        for (loose, packed) in pieces.iter().zip(pack(&pieces, &mut self.kept.packers)?) {
-            self.w.bodies.insert((loose.chunk, loose.first), packed.as_slice());
+        let packed = each_with(pieces, ALONE_MAX, &mut self.kept.packers, pack)?;
+        for (key, packed) in packed {
+            self.w.bodies.insert(key, packed.as_slice());
         }
         Ok(())
     }

@@ -2,11 +2,15 @@
 
 use super::gaps::Window;
 use super::names::Chosen;
-use super::read::{Bound, View, each, to_version};
+use super::read::{Bound, View, to_version};
 use super::types::{Listing, Object};
 use super::{Filter, ListQuery};
+use crate::spread::each;
 use crate::tables::{LifeRow, VersionRow};
 use crate::{State, StateError};
+
+/// Objects of which it is not worth to start a thread.
+const ALONE_MAX: usize = 64;
 
 /// An object found by a filter, with the version that stands at the bound.
 pub(crate) struct Found {
@@ -29,7 +33,8 @@ impl State {
         let types = view.chosen(cluster, query.filter.resource.as_deref())?;
         let bound = view.bound(cluster, &query.at, query.known_at)?;
         let found = view.find(&types, &query.filter, &bound)?;
-        let objects = each(found, |found| view.to_object(found, query.without_bodies).map(Some))?;
+        let objects =
+            each(found, ALONE_MAX, |found| view.to_object(found, query.without_bodies).map(Some))?;
         // A type that nobody may see can hide what is asked for as well.
         let asked = view.chosen_or_all(cluster, query.filter.resource.as_deref())?;
         let gaps = view.gaps(cluster, &asked, &Window::of(&bound), &bound)?;
@@ -53,7 +58,7 @@ impl View {
         let mut found = Vec::new();
         for chosen in types {
             let possible = self.possible(chosen, filter, bound)?;
-            found.append(&mut each(possible, |(object, life)| {
+            found.append(&mut each(possible, ALONE_MAX, |(object, life)| {
                 let Some(version) = self.at(object, &life, bound)? else { return Ok(None) };
                 let mut body = None;
                 if filter.looks_inside() {
@@ -80,13 +85,13 @@ impl View {
         let namespace = filter.namespace.as_deref();
         let (Some(number), Some(time), None) = (chosen.number, bound.existed, &filter.name) else {
             let objects = self.matching(chosen, filter)?;
-            return each(objects, |object| Ok(Some((object, self.life(object)?))));
+            return each(objects, ALONE_MAX, |object| Ok(Some((object, self.life(object)?))));
         };
         if namespace.is_some() && !chosen.shown.namespaced {
             return Ok(Vec::new());
         }
         let objects = self.rows.may_have_existed(number, namespace, time)?;
-        let mut lives = each(objects, |object| {
+        let mut lives = each(objects, ALONE_MAX, |object| {
             let life = self.life(object)?;
             let wanted = filter.fields.matches(&life.namespace, &life.name);
             Ok(wanted.then_some((object, life)))

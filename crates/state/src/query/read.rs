@@ -319,37 +319,6 @@ fn kept<R: Clone>(
     Ok(row)
 }
 
-/// Things of which it is not worth to start a thread.
-const ALONE_MAX: usize = 64;
-
-/// Does the same with each of many things, on all cores if they are many; what comes of them stays
-/// in their order.
-pub(crate) fn each<T: Send, R: Send>(
-    things: Vec<T>,
-    work: impl Fn(T) -> Result<Option<R>, StateError> + Sync,
-) -> Result<Vec<R>, StateError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if things.len() > ALONE_MAX { cores } else { 1 };
-    let share = things.len().div_ceil(threads);
-    let run = |things: Vec<T>| -> Result<Vec<R>, StateError> {
-        things.into_iter().filter_map(|thing| work(thing).transpose()).collect()
-    };
-    let mut rest = things;
-    std::thread::scope(|scope| {
-        let mut others = Vec::new();
-        while rest.len() > share {
-            let last = rest.split_off(rest.len() - share);
-            others.push(scope.spawn(|| run(last)));
-        }
-        let mut done = run(rest)?;
-        for other in others.into_iter().rev() {
-            let lost = |_| StateError::Engine("a thread that reads failed".to_owned());
-            done.append(&mut other.join().map_err(lost)??);
-        }
-        Ok(done)
-    })
-}
-
 /// A row as an answer shows it.
 pub(crate) fn to_version(row: &VersionRow, body: Option<String>) -> Result<Version, StateError> {
     let object = body.map(RawValue::from_string).transpose().map_err(|_| damaged("JSON body"))?;

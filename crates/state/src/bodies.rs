@@ -8,13 +8,13 @@
 //! Which body stands at which place is a function of the records alone; which pieces a chunk has
 //! before it is whole is not.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minicbor::{Decode, Encode};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::StateError;
+use crate::generations::Generations;
 use crate::tables::{row, unrow};
 
 /// A chunk with this much text is whole. The more is compressed together the less each body takes,
@@ -143,21 +143,10 @@ impl Packer {
     }
 }
 
-/// Pieces by their chunk, with the place of their first body.
-type Kept = HashMap<u64, (u32, Arc<Piece>)>;
-
-/// Pieces that were read, shared by all questions.
+/// Pieces that were read, by their chunk, with the place of their first body; shared by all
+/// questions.
 #[derive(Default)]
-pub(crate) struct Pieces(Mutex<Generations>);
-
-/// What was used since the older one was forgotten, and what was used before that.
-#[derive(Default)]
-struct Generations {
-    young: Kept,
-    old: Kept,
-    /// Of text in `young`.
-    bytes: usize,
-}
+pub(crate) struct Pieces(Mutex<Generations<u64, (u32, Arc<Piece>), KEPT_BYTES>>);
 
 impl Pieces {
     /// The body at a place; `load` gives the piece it is in and the place of that piece's first
@@ -184,37 +173,14 @@ impl Pieces {
 
     fn kept(&self, place: Place) -> Option<(u32, Arc<Piece>)> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.young.get(&place.chunk);
-        let (found, is_old) = match found {
-            Some(found) => (found.clone(), false),
-            None => (kept.old.get(&place.chunk)?.clone(), true),
-        };
-        let end = u64::from(found.0) + found.1.len() as u64;
-        if !(u64::from(found.0)..end).contains(&u64::from(place.at)) {
-            return None;
-        }
-        if is_old {
-            kept.put(place.chunk, found.clone());
-        }
-        Some(found)
+        let (first, piece) = kept.get(&place.chunk)?;
+        let end = u64::from(*first) + piece.len() as u64;
+        (u64::from(*first)..end).contains(&u64::from(place.at)).then(|| (*first, Arc::clone(piece)))
     }
 
     fn keep(&self, chunk: u64, first: u32, piece: &Arc<Piece>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.put(chunk, (first, Arc::clone(piece)));
-    }
-}
-
-impl Generations {
-    fn put(&mut self, chunk: u64, piece: (u32, Arc<Piece>)) {
-        if self.bytes >= KEPT_BYTES {
-            self.old = std::mem::take(&mut self.young);
-            self.bytes = 0;
-        }
-        self.bytes += piece.1.text.len();
-        if let Some((_, before)) = self.young.insert(chunk, piece) {
-            self.bytes -= before.text.len();
-        }
+        kept.put(chunk, (first, Arc::clone(piece)), piece.text.len());
     }
 }
 
@@ -272,7 +238,7 @@ mod tests {
             let place = Place { chunk, at: 0 };
             pieces.body(place, || Ok((0, piece(std::slice::from_ref(&body))))).unwrap();
             let kept = pieces.0.lock().unwrap();
-            let held = kept.young.len() + kept.old.len();
+            let held = kept.len();
             assert!(held <= 2 * (KEPT_BYTES >> 20) + 2, "{held}");
         }
     }

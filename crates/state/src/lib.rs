@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod existence;
 mod fold;
+mod generations;
 pub mod json;
 mod key;
 pub mod pick;

@@ -4,8 +4,6 @@
 //! Invariant: with all records known, an object may have had an address only within its rows in
 //! `spans`; the exact answer is judged from its facts when somebody asks.
 
-use std::collections::BTreeMap;
-
 use super::kept::Addressed;
 use super::{Fold, HOST};
 use crate::StateError;
@@ -53,16 +51,10 @@ impl Fold<'_> {
 
     fn put_fact(&mut self, object: u64, life: &mut LifeRow, key: &[u8], fact: &FactRow) {
         self.w.facts.insert((object, key), row(fact).as_slice());
-        match self.kept.addressed.get_mut(&object) {
-            Some(kept) => {
-                kept.facts.insert(key.to_vec(), fact.clone());
-            }
-            None if life.fact.is_none() => {
-                let facts = BTreeMap::from([(key.to_vec(), fact.clone())]);
-                let list = SpanList::default();
-                self.kept.keep_addressed(object, Addressed { facts, list });
-            }
-            None => {}
+        let kept = self.kept.addressed.take(&object);
+        if let Some(mut addressed) = kept.or_else(|| life.fact.is_none().then(Addressed::default)) {
+            addressed.facts.insert(key.to_vec(), fact.clone());
+            self.kept.addressed.put(object, addressed, 1);
         }
         if life.fact.as_ref().is_none_or(|(newest, _)| newest.as_slice() <= key) {
             life.fact = Some((key.to_vec().into(), fact.clone()));
@@ -157,7 +149,7 @@ impl Fold<'_> {
         for span in list.spans.iter_mut().filter(|span| span.unsure) {
             self.end_span(cluster, object, &all, span)?;
         }
-        self.kept.keep_addressed(object, Addressed { facts, list: list.clone() });
+        self.kept.addressed.put(object, Addressed { facts, list: list.clone() }, 1);
         if list == before {
             return Ok(());
         }
@@ -199,7 +191,7 @@ impl Fold<'_> {
 
     /// All that is known of the addresses of an object, to be kept again.
     fn take_addressed(&mut self, object: u64) -> Result<Addressed, StateError> {
-        if let Some(kept) = self.kept.addressed.remove(&object) {
+        if let Some(kept) = self.kept.addressed.take(&object) {
             return Ok(kept);
         }
         let rows = self.w.facts.range((object, [].as_slice())..(object + 1, [].as_slice()));

@@ -2,18 +2,19 @@
 //!
 //! It holds nothing that is not in the tables once the batch is committed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use super::Fold;
 use crate::bodies::Packer;
+use crate::generations::Generations;
 use crate::tables::{FactRow, LifeRow, SpanList, row};
 
-/// Rows of objects that are kept; at any time there are up to twice as many.
+/// Rows of objects that are kept; at any time there are up to twice as many, as of the others here.
 const LIVES_KEPT: usize = 32_768;
 /// Objects of which the facts are kept.
-const ADDRESSED_KEPT: usize = 16_384;
+const ADDRESSED_KEPT: usize = 8_192;
 /// Uids that are kept.
-const UIDS_KEPT: usize = 65_536;
+const UIDS_KEPT: usize = 32_768;
 
 /// Cluster, key of a uid, type.
 pub(super) type UidKey = (u32, Vec<u8>, u32);
@@ -24,8 +25,9 @@ pub(crate) struct Kept {
     /// One for each core.
     pub(super) packers: Vec<Packer>,
     pub(super) lives: Lives,
-    pub(super) uids: HashMap<UidKey, u64>,
-    pub(super) addressed: HashMap<u64, Addressed>,
+    /// Objects by their uids.
+    pub(super) uids: Generations<UidKey, u64, UIDS_KEPT>,
+    pub(super) addressed: Generations<u64, Addressed, ADDRESSED_KEPT>,
 }
 
 /// What is known of the addresses of an object.
@@ -36,67 +38,38 @@ pub(super) struct Addressed {
     pub(super) list: SpanList,
 }
 
-impl Kept {
-    /// Keeps what is known of the addresses of an object.
-    pub(super) fn keep_addressed(&mut self, object: u64, addressed: Addressed) {
-        if self.addressed.len() >= ADDRESSED_KEPT {
-            self.addressed.clear();
-        }
-        self.addressed.insert(object, addressed);
-    }
-
-    /// Keeps which object has a uid.
-    pub(super) fn keep_uid(&mut self, key: UidKey, object: u64) {
-        if self.uids.len() >= UIDS_KEPT {
-            self.uids.clear();
-        }
-        self.uids.insert(key, object);
-    }
-}
-
 /// Rows of objects.
 #[derive(Default)]
 pub(super) struct Lives {
-    young: HashMap<u64, LifeRow>,
-    /// What was not used since there were [`LIVES_KEPT`] others.
-    old: HashMap<u64, LifeRow>,
-    /// Of those in `young`: not written yet.
-    changed: BTreeSet<u64>,
+    /// As they are in the table.
+    kept: Generations<u64, LifeRow, LIVES_KEPT>,
+    /// Not written yet.
+    changed: BTreeMap<u64, LifeRow>,
 }
 
 impl Lives {
-    /// The row of an object, if it is kept.
+    /// The row of an object, if it is here.
     pub(super) fn get(&mut self, object: u64) -> Option<&LifeRow> {
-        if let Some(life) = self.old.remove(&object) {
-            self.young.insert(object, life);
-        }
-        self.young.get(&object)
+        self.changed.get(&object).or_else(|| self.kept.get(&object))
     }
 
     /// Keeps a row as it is in the table.
     pub(super) fn keep(&mut self, object: u64, life: LifeRow) {
-        // What is not written yet must stay.
-        if self.young.len() >= LIVES_KEPT && self.changed.is_empty() {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.old.remove(&object);
-        self.young.insert(object, life);
+        self.kept.put(object, life, 1);
     }
 
-    /// Keeps a row that is to be written.
+    /// Takes a row that is to be written.
     pub(super) fn put(&mut self, object: u64, life: LifeRow) {
-        self.keep(object, life);
-        self.changed.insert(object);
+        self.changed.insert(object, life);
     }
 }
 
 impl Fold<'_> {
     /// Writes the rows of objects that this batch changed.
     pub(super) fn put_lives(&mut self) {
-        for object in std::mem::take(&mut self.kept.lives.changed) {
-            if let Some(life) = self.kept.lives.young.get(&object) {
-                self.w.lives.insert(object, row(life).as_slice());
-            }
+        for (object, life) in std::mem::take(&mut self.kept.lives.changed) {
+            self.w.lives.insert(object, row(&life).as_slice());
+            self.kept.lives.keep(object, life);
         }
     }
 }

@@ -176,7 +176,7 @@ impl Fold<'_> {
         self.w.objects.insert((type_id, namespace, name, before), object);
         if !uid.is_empty() {
             self.w.uids.insert((key.0, key.1.as_slice(), key.2), object);
-            self.kept.keep_uid(key, object);
+            self.kept.uids.put(key, object, 1);
         }
         let life = LifeRow {
             type_id,
@@ -198,7 +198,7 @@ impl Fold<'_> {
         let found = self.w.uids.get((key.0, key.1.as_slice(), key.2))?;
         let found = found.map(|object| object.value());
         if let Some(object) = found {
-            self.kept.keep_uid(key.clone(), object);
+            self.kept.uids.put(key.clone(), object, 1);
         }
         Ok(found)
     }

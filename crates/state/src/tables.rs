@@ -12,7 +12,7 @@ use crate::bodies::{Piece, Place};
 use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 4;
+pub(crate) const FORMAT: u64 = 5;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;
@@ -41,7 +41,6 @@ macro_rules! tables {
     ($($(#[$doc:meta])* $field:ident $(in $space:ident)?: $key:ty => $value:ty;)*) => {
         /// First bytes of the tables' keys.
         #[allow(non_camel_case_types)]
-        #[derive(Clone, Copy)]
         enum Id { $($field),* }
 
         /// All tables at a time; what is written to them is seen here alone until it is committed.
@@ -357,9 +356,9 @@ pub(crate) struct LifeRow {
     #[n(15)]
     #[cbor(with = "crate::versions::packed")]
     pub(crate) newest: Vec<VersionRow>,
-    /// The newest one in order of its rows in `facts`, and its order key.
+    /// There are rows of it in `facts`.
     #[n(16)]
-    pub(crate) fact: Option<(minicbor::bytes::ByteVec, FactRow)>,
+    pub(crate) has_facts: bool,
 }
 
 /// One version.

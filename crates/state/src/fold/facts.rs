@@ -4,6 +4,8 @@
 //! Invariant: with all records known, an object may have had an address only within its rows in
 //! `spans`; the exact answer is judged from its facts when somebody asks.
 
+use std::ops::Bound;
+
 use super::kept::Addressed;
 use super::{Fold, HOST};
 use crate::StateError;
@@ -22,10 +24,14 @@ impl Fold<'_> {
         key: &[u8],
         mut fact: FactRow,
     ) -> Result<(), StateError> {
-        if fact.address.is_none() && life.fact.is_none() {
+        if fact.address.is_none() && !life.has_facts {
             return Ok(());
         }
-        let before = self.fact_before(object, life, key)?;
+        let mut addressed =
+            if life.has_facts { self.take_addressed(object)? } else { Addressed::default() };
+        let earlier = (Bound::Unbounded, Bound::Excluded(key));
+        let before = addressed.facts.range::<[u8], _>(earlier).next_back();
+        let before = before.map(|(_, fact)| fact.clone());
         let is_end = Verb::from_code(fact.verb).is_end();
         if let Some(address) = fact.address.as_mut().filter(|_| !is_end) {
             // Only the last state matters, and containers come and go.
@@ -37,43 +43,24 @@ impl Fold<'_> {
                 && !Verb::from_code(before.verb).is_end()
         });
         if says_the_same && !is_end {
+            self.kept.addressed.put(object, addressed, 1);
             return Ok(());
         }
         if life.versions > 0 && key < life.last_order.as_slice() {
-            self.keep_fact_after(object, life, key, before)?;
+            self.keep_fact_after(object, life, key, before, &mut addressed)?;
         }
-        self.put_fact(object, life, key, &fact);
+        self.put_fact(object, key, &fact, &mut addressed);
+        life.has_facts = true;
+        self.kept.addressed.put(object, addressed, 1);
         if let Some(address) = &fact.address {
             self.index_addresses(cluster, object, life, address, fact.index)?;
         }
         self.spread(cluster, object)
     }
 
-    fn put_fact(&mut self, object: u64, life: &mut LifeRow, key: &[u8], fact: &FactRow) {
+    fn put_fact(&mut self, object: u64, key: &[u8], fact: &FactRow, addressed: &mut Addressed) {
         self.w.facts.insert((object, key), row(fact).as_slice());
-        let kept = self.kept.addressed.take(&object);
-        if let Some(mut addressed) = kept.or_else(|| life.fact.is_none().then(Addressed::default)) {
-            addressed.facts.insert(key.to_vec(), fact.clone());
-            self.kept.addressed.put(object, addressed, 1);
-        }
-        if life.fact.as_ref().is_none_or(|(newest, _)| newest.as_slice() <= key) {
-            life.fact = Some((key.to_vec().into(), fact.clone()));
-        }
-    }
-
-    fn fact_before(
-        &self,
-        object: u64,
-        life: &LifeRow,
-        key: &[u8],
-    ) -> Result<Option<FactRow>, StateError> {
-        match &life.fact {
-            None => return Ok(None),
-            Some((newest, fact)) if newest.as_slice() < key => return Ok(Some(fact.clone())),
-            Some(_) => {}
-        }
-        let mut range = self.w.facts.range((object, [].as_slice())..(object, key));
-        range.next_back().map(|entry| unrow(entry?.1.value())).transpose()
+        addressed.facts.insert(key.to_vec(), fact.clone());
     }
 
     /// A version comes late, in between others: the one behind it said the same as the one before
@@ -81,14 +68,15 @@ impl Fold<'_> {
     fn keep_fact_after(
         &mut self,
         object: u64,
-        life: &mut LifeRow,
+        life: &LifeRow,
         key: &[u8],
         before: Option<FactRow>,
+        addressed: &mut Addressed,
     ) -> Result<(), StateError> {
         let versions = Versions { rows: &self.w.versions, object, life };
         let Some(version) = versions.next(key)? else { return Ok(()) };
         let next = version.order();
-        if self.w.facts.get((object, next.as_slice()))?.is_some() {
+        if addressed.facts.contains_key(&next) {
             return Ok(());
         }
         let Some(before) = before else { return Ok(()) };
@@ -98,7 +86,7 @@ impl Fold<'_> {
             time: version.time,
             address: before.address,
         };
-        self.put_fact(object, life, &next, &fact);
+        self.put_fact(object, &next, &fact, addressed);
         Ok(())
     }
 

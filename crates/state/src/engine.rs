@@ -124,6 +124,8 @@ impl State {
         let (next, _temporary) = (watch::Sender::new(0), temporary);
         let inner = Inner { db, rows, bodies, live, kept, pieces, next, _temporary };
         let mut tables = inner.tables();
+        let next = tables.meta.get("next_index")?.map_or(0, |next| next.value());
+        inner.next.send_replace(next);
         match tables.meta.get("format")?.map(|format| format.value()) {
             Some(FORMAT) => {}
             Some(_) => return Ok(None),
@@ -132,8 +134,6 @@ impl State {
                 inner.commit(tables)?;
             }
         }
-        let next = inner.tables().meta.get("next_index")?.map_or(0, |next| next.value());
-        inner.next.send_replace(next);
         Ok(Some(Self { inner: Arc::new(inner) }))
     }
 

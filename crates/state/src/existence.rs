@@ -3,11 +3,14 @@
 //! What exists now is in one table. What has ended is in another, by the length of its existence in
 //! powers of two: at a time T only those can have existed that are of class c and began within
 //! (T − 2^c, T], so that about half of what is read is wanted, however much ended before or began
-//! after.
+//! after. It is there twice, by namespace and for all of them: to look class by class into each of
+//! many namespaces takes longer than to read what is in them.
 //!
 //! An object's stretch is never shorter than the truth: it begins with the smallest effective time of
 //! a version, and ends with the time of its end or the newest time of the cluster when that was
 //! recorded, whichever is later. So it also holds every time at which it was still thought to exist.
+
+use std::ops::Bound;
 
 use crate::StateError;
 use crate::fold::Fold;
@@ -87,22 +90,16 @@ impl Tables {
         time: i64,
     ) -> Result<Vec<u64>, StateError> {
         let mut objects = Vec::new();
-        let mut alive = |key: (u32, &str, u64), begin: i64| {
-            if begin <= time {
-                objects.push(key.2);
-            }
+        let alive = match namespace {
+            Some(namespace) => (
+                Bound::Included((type_id, namespace, 0)),
+                Bound::Included((type_id, namespace, u64::MAX)),
+            ),
+            None => (Bound::Included((type_id, "", 0)), Bound::Excluded((type_id + 1, "", 0))),
         };
-        if let Some(namespace) = namespace {
-            let key = |object| (type_id, namespace, object);
-            for row in self.alive.range(key(0)..=key(u64::MAX)) {
-                let (key, begin) = row?;
-                alive(key.value(), begin.value());
-            }
-        } else {
-            for row in self.alive.range((type_id, "", 0)..(type_id + 1, "", 0)) {
-                let (key, begin) = row?;
-                alive(key.value(), begin.value());
-            }
+        for row in self.alive.range(alive) {
+            let (key, begin) = row?;
+            objects.extend((begin.value() <= time).then_some(key.value().2));
         }
         let bits = match namespace {
             Some(namespace) => self.classes.get((type_id, namespace))?,

@@ -91,7 +91,7 @@ impl<K: Part, V: Part> Table<K, V> {
 
     /// All rows, in order.
     pub(crate) fn iter(&self) -> Rows<'_, K, V> {
-        Rows::new(self, (Bound::Included(vec![self.id]), Bound::Excluded(vec![self.id + 1])))
+        self.range::<K::View<'_>>(..)
     }
 
     /// Hands over all that was written.

@@ -11,9 +11,14 @@
 //! and a reader can trust a header without reading the rest. A payloads part that is stored as it is
 //! needs no digest of its own: each payload is bound by the commitment in its record's header.
 //!
+//! Version 2 is version 1 with *bare* blocks: their headers lack the commitments, which follow from
+//! payloads and secrets that the object holds anyway (`bare`). Objects without such a block are still
+//! written as version 1.
+//!
 //! A segment and a pack differ in their header alone. What one version wrote, every later version
 //! reads; golden vectors under test hold that.
 
+mod bare;
 mod block;
 mod build;
 mod head;
@@ -21,7 +26,11 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use block::{BlockHeaders, Entry, decode_headers, decode_payloads, read_headers};
+pub(crate) use bare::{Opener, SaltTable};
+pub(crate) use block::{
+    BlockHeaders, Entry, HeadersRead, decode_bare, decode_headers, decode_payloads,
+    raw_bare_headers, read_headers, salvage_payloads,
+};
 pub(crate) use build::{Built, Compression, Content, ObjectBuilder, RecordRef};
 pub(crate) use head::{BlockEntry, Codec, Head, Role, Run, Secret, Stream, TimeRun, Writer};
 
@@ -44,7 +53,12 @@ pub(crate) const HEADER_BYTES_MAX: u32 = 64 * 1024 * 1024;
 pub(crate) const PREFIX_BYTES: usize = 16;
 
 const MAGIC: [u8; 8] = *b"STELELOG";
-const VERSION: u32 = 1;
+/// All headers are whole.
+const VERSION_WHOLE: u32 = 1;
+/// There are bare blocks.
+const VERSION_BARE: u32 = 2;
+/// The newest version that is read.
+const VERSION_MAX: u32 = VERSION_BARE;
 
 /// SHA-256 of bytes of an object.
 pub(crate) type Digest = [u8; 32];
@@ -76,6 +90,7 @@ impl FormatError {
 /// The first bytes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefix {
+    version: u32,
     pub(crate) header_len: u32,
 }
 
@@ -83,7 +98,7 @@ impl Prefix {
     pub(crate) fn encode(self) -> [u8; PREFIX_BYTES] {
         let mut out = [0; PREFIX_BYTES];
         out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_be_bytes());
+        out[8..12].copy_from_slice(&self.version.to_be_bytes());
         out[12..].copy_from_slice(&self.header_len.to_be_bytes());
         out
     }
@@ -96,10 +111,10 @@ impl Prefix {
         if bytes[..8] != MAGIC {
             return Err(FormatError::new("the object does not start with STELELOG"));
         }
-        if number(8) != VERSION {
+        let version = number(8);
+        if !(VERSION_WHOLE..=VERSION_MAX).contains(&version) {
             return Err(FormatError::new(format!(
-                "format version {}, this program reads up to {VERSION}",
-                number(8)
+                "format version {version}, this program reads up to {VERSION_MAX}"
             )));
         }
         let header_len = number(12);
@@ -108,7 +123,7 @@ impl Prefix {
                 "the header has {header_len} bytes, the limit is {HEADER_BYTES_MAX}"
             )));
         }
-        Ok(Self { header_len })
+        Ok(Self { version, header_len })
     }
 
     /// Offset of the first block.

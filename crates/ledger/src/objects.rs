@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use stele_record::{Boot, ChainHead, Epoch, LedgerTime, Salts, Seq, SourceId};
+use stele_record::{Boot, ChainHead, LedgerTime, Seq, SourceId};
 use stele_store::{ObjectName, Store, StoreError};
 
 use crate::ReadError;
-use crate::format::{Built, CLEAR, Digest, Head, PREFIX_BYTES, Prefix, Secret};
+use crate::format::{Built, Digest, Head, PREFIX_BYTES, Prefix, SaltTable};
 use crate::info::numbered;
 use crate::streams::StreamId;
 
@@ -37,8 +37,8 @@ pub(crate) struct Object {
     places: Vec<(u64, u64)>,
     /// Index after the last record of each run of one ledger time.
     time_ends: Vec<u64>,
-    /// Made when a payload is first asked for.
-    salts: OnceLock<HashMap<(SourceId, Epoch), Salts>>,
+    /// Made when a payload, or a header without its commitment, is first asked for.
+    salts: OnceLock<SaltTable>,
 }
 
 impl Object {
@@ -144,14 +144,9 @@ impl Object {
         Some((*self.head.sources.get(stream.source)?, stream.boot, Seq(seq)))
     }
 
-    /// What makes the salts of a source's epoch, if its secret is here and in clear.
-    pub(crate) fn salts(&self, source: &SourceId, epoch: Epoch) -> Option<&Salts> {
-        let salts = self.salts.get_or_init(|| {
-            let clear = self.head.secrets.iter().filter(|secret| secret.data_key == CLEAR);
-            let id = |secret: &Secret| (self.head.sources[secret.source], secret.epoch);
-            clear.map(|secret| (id(secret), secret.secret.salts())).collect()
-        });
-        salts.get(&(*source, epoch))
+    /// What makes the salts of its records, as far as secrets are here and in clear.
+    pub(crate) fn salts(&self) -> &SaltTable {
+        self.salts.get_or_init(|| SaltTable::of(&self.head))
     }
 
     /// The stored bytes of a block's two parts, out of the whole object.

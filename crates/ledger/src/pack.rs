@@ -1,9 +1,10 @@
 //! Packing: runs of segments become one object of whole tiles.
 //!
 //! A pack is a function of the segments alone, so any process may make it. Every record is hashed
-//! against the tree and its commitment on its way into a pack; the pack is written, read back and
-//! compared byte for byte with what was hashed before any segment that it replaces is retired. One
-//! that another process has made of the same records is hashed again itself.
+//! against the tree and its commitment on its way into a pack, and again as it comes back from a block
+//! that lacks commitments; the pack is written, read back and compared byte for byte with what was
+//! hashed before any segment that it replaces is retired. One that another process has made of the
+//! same records is hashed again itself.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -183,7 +184,9 @@ impl Packer {
         let mut next = first;
         while next < wanted_end && (next == first || builder.stored_len() < PACK_BYTES) {
             self.each(next..next + TILE_LEAVES, &mut |object, position, record| {
-                tables.add(object, &position)?;
+                if let Some(secret) = tables.add(object, &position)? {
+                    builder.add_secret(position.source, secret);
+                }
                 builder.push(record);
                 let time = object.time_of(position.index);
                 match times.last_mut() {

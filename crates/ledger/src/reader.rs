@@ -20,7 +20,8 @@ pub(crate) use self::records::record;
 use crate::ReadError;
 use crate::cache::Cache;
 use crate::format::{
-    BLOCK_PAYLOAD_BYTES, BlockHeaders, Digest, Entry, Head, Role, decode_headers, decode_payloads,
+    BLOCK_PAYLOAD_BYTES, BlockHeaders, Digest, Entry, FormatError, Head, Opener, Role, decode_bare,
+    decode_headers, decode_payloads, raw_bare_headers,
 };
 use crate::objects::{Object, Objects, Place, read_part};
 use crate::recent::Recent;
@@ -29,9 +30,9 @@ use crate::tree::{Lookup, TILE_LEAVES, Tile, Tree};
 
 /// Headers of packs that are kept decoded.
 const CACHED_HEADS: usize = 8;
-/// Headers parts that are kept decoded.
+/// Headers parts that are kept decoded; of bare ones the headers of a tile.
 const CACHED_BLOCKS: usize = 32;
-/// Payloads parts that are kept decompressed.
+/// Payloads parts that are kept decompressed, bare headers parts with them.
 const CACHED_PAYLOADS: usize = 8;
 /// Payloads parts larger than this are not kept: they hold a large payload.
 const CACHED_PAYLOAD_BYTES: u64 = BLOCK_PAYLOAD_BYTES as u64 + 1024 * 1024;
@@ -70,10 +71,19 @@ pub(crate) struct Shared {
     objects: RwLock<Objects>,
     streams: RwLock<Streams>,
     heads: Cache<ObjectName, Arc<Object>>,
-    blocks: Cache<(ObjectName, usize), Arc<BlockHeaders>>,
-    payloads: Cache<(ObjectName, usize), Bytes>,
+    /// By the index of the first record.
+    blocks: Cache<(ObjectName, u64), Arc<BlockHeaders>>,
+    payloads: Cache<(ObjectName, usize), RawParts>,
     tiles: Cache<u64, Arc<Tile>>,
     recent: RwLock<Recent>,
+}
+
+/// What payloads, and bare headers, are cut out of.
+#[derive(Debug, Clone)]
+struct RawParts {
+    /// The headers part, if it is a bare one.
+    bare: Bytes,
+    payloads: Bytes,
 }
 
 impl std::fmt::Debug for Shared {
@@ -321,20 +331,33 @@ impl Reader {
         })
     }
 
-    /// The headers of one block as they are stored: digests are checked, the tree is not asked.
+    /// Headers of one block as they were stored, that of the record at `index` among them: all, or if
+    /// they are bare those of its tile. Digests are checked, the tree is not asked.
     fn stored_headers(
         &self,
         object: &Object,
         block: usize,
+        index: u64,
     ) -> Result<Arc<BlockHeaders>, ReadError> {
-        self.shared.blocks.get_or((object.name.clone(), block), || {
-            let entry = &object.head.blocks[block];
-            let (first, offset) = object.place(block);
+        let entry = &object.head.blocks[block];
+        let (first, offset) = object.place(block);
+        let tile = index - index % TILE_LEAVES;
+        let from = if entry.bare { tile.max(first) } else { first };
+        let corrupt = |e: FormatError| {
+            let record = e.entry.map(|entry| first + entry as u64);
+            ReadError::corrupt(&object.name, record, e.what)
+        };
+        self.shared.blocks.get_or((object.name.clone(), from), || {
+            if entry.bare {
+                let RawParts { bare, payloads } = self.raw_parts(object, block)?;
+                let end = (tile + TILE_LEAVES).min(first + entry.count);
+                let at = |index: u64| usize::try_from(index - first).unwrap_or(usize::MAX);
+                let opener = Opener { payloads: &payloads, salts: object.salts() };
+                let headers = decode_bare(first, &bare, at(from)..at(end), opener);
+                return headers.map(Arc::new).map_err(corrupt);
+            }
             let stored = read_part(self.store(), object, offset, entry.headers.stored_len)?;
-            decode_headers(first, entry, &stored).map(Arc::new).map_err(|e| {
-                let record = e.entry.map(|entry| first + entry as u64);
-                ReadError::corrupt(&object.name, record, e.what)
-            })
+            decode_headers(first, entry, &stored).map(Arc::new).map_err(corrupt)
         })
     }
 
@@ -349,19 +372,32 @@ impl Reader {
 
     /// The whole payloads part of a block.
     fn block_payloads(&self, object: &Object, block: usize) -> Result<Bytes, ReadError> {
+        self.raw_parts(object, block).map(|parts| parts.payloads)
+    }
+
+    fn raw_parts(&self, object: &Object, block: usize) -> Result<RawParts, ReadError> {
         if object.head.blocks[block].payloads.raw_len > CACHED_PAYLOAD_BYTES {
-            return self.load_payloads(object, block);
+            return self.load_parts(object, block);
         }
-        let load = || self.load_payloads(object, block);
+        let load = || self.load_parts(object, block);
         self.shared.payloads.get_or((object.name.clone(), block), load)
     }
 
-    fn load_payloads(&self, object: &Object, block: usize) -> Result<Bytes, ReadError> {
+    /// Reads the payloads part, and with it the headers part if that is of no use alone.
+    fn load_parts(&self, object: &Object, block: usize) -> Result<RawParts, ReadError> {
         let entry = &object.head.blocks[block];
         let (first, offset) = object.place(block);
-        let offset = offset + entry.headers.stored_len;
-        let stored = read_part(self.store(), object, offset, entry.payloads.stored_len)?;
-        decode_payloads(entry, &stored).map_err(|e| {
+        let (middle, end) = (entry.headers.stored_len, entry.stored_len());
+        let from = if entry.bare { 0 } else { middle };
+        let mut payloads = read_part(self.store(), object, offset + from, end - from)?;
+        let headers = usize::try_from(middle - from).unwrap_or(usize::MAX).min(payloads.len());
+        let headers = payloads.split_to(headers);
+        let bare = if entry.bare { raw_bare_headers(entry, &headers) } else { Ok(headers) };
+        let parts = bare.and_then(|bare| {
+            let payloads = decode_payloads(entry, &payloads)?;
+            Ok(RawParts { bare, payloads })
+        });
+        parts.map_err(|e| {
             let last = first + entry.count - 1;
             let what = format!("records {first} to {last}: {}", e.what);
             ReadError::corrupt(&object.name, None, what)
@@ -396,7 +432,7 @@ impl Reader {
         while (leaves.len() as u64) < TILE_LEAVES {
             let index = first + leaves.len() as u64;
             let headers = self.with_object(index, |object| {
-                let headers = self.stored_headers(object, object.block_of(index))?;
+                let headers = self.stored_headers(object, object.block_of(index), index)?;
                 Ok((object.name.clone(), headers))
             })?;
             let skip = usize::try_from(index - headers.1.first).unwrap_or(usize::MAX);

@@ -49,8 +49,13 @@ impl Tables {
         }
     }
 
-    /// Enters the next record; `object` is where it is now, and where its secret comes from.
-    pub(crate) fn add(&mut self, object: &Object, record: &Position) -> Result<(), ReadError> {
+    /// Enters the next record; `object` is where it is now, and where its secret comes from. Gives the
+    /// secret if it is a new one.
+    pub(crate) fn add(
+        &mut self,
+        object: &Object,
+        record: &Position,
+    ) -> Result<Option<&Secret>, ReadError> {
         let corrupt = |what: &str| ReadError::corrupt(&object.name, Some(record.index), what);
         let number = self.stream(record);
         let stream = &mut self.streams[number];
@@ -70,7 +75,7 @@ impl Tables {
             }),
         }
         if !self.opened.insert((source, record.epoch)) {
-            return Ok(());
+            return Ok(None);
         }
         let head = &object.head;
         let secret = head.secrets.iter().find(|secret| {
@@ -78,7 +83,7 @@ impl Tables {
         });
         let secret = secret.ok_or_else(|| corrupt("the secret of its epoch is missing"))?;
         self.secrets.push(Secret { source, ..secret.clone() });
-        Ok(())
+        Ok(self.secrets.last())
     }
 
     fn stream(&mut self, record: &Position) -> usize {

@@ -8,7 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::StoredRecord;
-use crate::format::{BlockEntry, Codec, Entry, decode_payloads, read_headers};
+use crate::format::{
+    BlockEntry, Codec, Entry, FormatError, HeadersRead, Opener, read_headers, salvage_payloads,
+};
 use crate::objects::Object;
 use crate::reader::record;
 
@@ -54,16 +56,22 @@ pub(crate) fn check_block(object: &Object, block: usize, bytes: &Bytes) -> Check
         payloads_bytes: middle..middle + entry.payloads.stored_len,
         faults: Vec::new(),
     };
-    let payloads = match decode_payloads(entry, &payloads) {
-        Ok(payloads) => Some(payloads),
-        Err(error) => {
-            check.fault(check.all(), check.payloads_bytes.clone(), error.what);
-            None
-        }
+    let (payloads, fault) = match salvage_payloads(entry, &payloads) {
+        Ok(payloads) => (Some(payloads), None),
+        Err((fault, salvaged)) => (salvaged.filter(|_| entry.bare), Some(fault)),
     };
-    let (entries, framed) = check.headers(&headers);
+    let (entries, framed) = if entry.bare {
+        check.bare_headers(&headers, payloads.as_ref(), fault)
+    } else {
+        if let Some(fault) = fault {
+            check.fault(check.all(), check.payloads_bytes.clone(), fault.what);
+        }
+        check.headers(read_headers(entry, &headers, None))
+    };
+    // The check of an entry that was made whole covers its payload too.
+    let placed = framed || entry.bare;
     let records = (first..).zip(&entries).map(|(index, entry)| {
-        let (entry, payloads) = (entry.as_ref().filter(|_| framed)?, payloads.as_ref()?);
+        let (entry, payloads) = (entry.as_ref().filter(|_| placed)?, payloads.as_ref()?);
         check.record(index, entry, payloads)
     });
     let records = records.collect();
@@ -88,9 +96,39 @@ impl BlockCheck<'_> {
         self.faults.push(Fault { records, bytes, what: what.into() });
     }
 
+    /// As [`Self::headers`], of headers that lack their commitments; with the payloads, as far as they
+    /// can be had, and what is wrong with them.
+    fn bare_headers(
+        &mut self,
+        stored: &Bytes,
+        payloads: Option<&Bytes>,
+        fault: Option<FormatError>,
+    ) -> (Vec<Option<Entry>>, bool) {
+        let nothing = Bytes::new();
+        let opener = Opener { payloads: payloads.unwrap_or(&nothing), salts: self.object.salts() };
+        let mut read = read_headers(self.entry, stored, Some(opener));
+        let Some(fault) = fault else { return self.headers(read) };
+        if payloads.is_none() {
+            read.entries.clear();
+        }
+        let count = usize::try_from(self.entry.count).unwrap_or(usize::MAX);
+        read.entries.resize(count, None);
+        let lost = |entry: &Option<Entry>| entry.is_none();
+        let first = read.entries.iter().position(lost).map(|at| self.first + at as u64);
+        let last = read.entries.iter().rposition(lost).map(|at| self.first + at as u64);
+        // Each record's check tells whether its payload is what it was.
+        let records = first.zip(last).map_or(self.all(), |(first, last)| first..last + 1);
+        let what = format!("{}, without which there are no headers either", fault.what);
+        self.fault(records.clone(), self.payloads_bytes.clone(), what);
+        if !read.intact {
+            let what = "the headers part does not have its digest";
+            self.fault(records, self.headers_bytes.clone(), what);
+        }
+        (read.entries, read.framed)
+    }
+
     /// The records' headers, and whether the lengths say where each payload is.
-    fn headers(&mut self, stored: &Bytes) -> (Vec<Option<Entry>>, bool) {
-        let mut read = read_headers(self.entry, stored);
+    fn headers(&mut self, mut read: HeadersRead) -> (Vec<Option<Entry>>, bool) {
         let count = usize::try_from(self.entry.count).unwrap_or(usize::MAX);
         read.entries.resize(count, None);
         if let Some(fault) = read.fault {

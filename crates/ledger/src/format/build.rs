@@ -3,18 +3,24 @@
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use stele_merkle::Hash;
+use stele_record::SourceId;
 use stele_store::{ObjectName, Store, StoreError};
 
-use super::block::{entry_len, push_entry};
-use super::head::{BlockEntry, Codec, Head, Part};
+use super::bare::{Opener, SaltTable};
+use super::block::{decode_bare, entry_len, push_entry, strip_entries};
+use super::head::{BlockEntry, Codec, Head, Part, Secret};
 use super::parts::Parts;
-use super::{BLOCK_PAYLOAD_BYTES, BLOCK_RECORDS, Digest};
+use super::{BLOCK_PAYLOAD_BYTES, BLOCK_RECORDS, CLEAR, Digest};
 
 /// Bytes of an object that are read back at once.
 const COMPARE_BYTES: u64 = 1024 * 1024;
 
 /// Parts smaller than this are not worth a compressor's set-up.
 const COMPRESS_FROM_BYTES: usize = 512;
+
+/// Headers of a block are stored bare if its payloads have no more bytes than this in the mean: a proof
+/// of a record costs hashing the payloads of its tile then, and what is saved is nothing beside them.
+const BARE_PAYLOAD_BYTES_MEAN: u64 = 4096;
 
 /// Level at which is tried whether a part can be compressed at all: on noise a high one would take
 /// its time for nothing.
@@ -69,11 +75,19 @@ pub(crate) struct ObjectBuilder {
     next: u64,
     headers: Vec<u8>,
     payloads: Parts,
+    /// Leaves of the block that is being filled.
+    leaves: Vec<Hash>,
+    /// Of the secrets that the object will have.
+    salts: SaltTable,
+    /// Whether a payload of the block is not in clear.
     payload_digest: bool,
     in_block: u64,
     blocks: Vec<BlockEntry>,
     out: Parts,
 }
+
+/// A part of a block, and its bytes one after the other.
+type StoredPart = (Part, Vec<Bytes>);
 
 /// The blocks of an object, complete but for its header.
 #[derive(Debug)]
@@ -154,10 +168,20 @@ impl ObjectBuilder {
             next: first,
             headers: Vec::new(),
             payloads: Parts::default(),
+            leaves: Vec::new(),
+            salts: SaltTable::default(),
             payload_digest: false,
             in_block: 0,
             blocks: Vec::new(),
             out: Parts::default(),
+        }
+    }
+
+    /// Takes note of a secret that the object's header will have. Records whose secret is not known
+    /// keep their commitment.
+    pub(crate) fn add_secret(&mut self, source: SourceId, secret: &Secret) {
+        if self.compressor.is_some() {
+            self.salts.add(source, secret);
         }
     }
 
@@ -166,7 +190,8 @@ impl ObjectBuilder {
         self.headers.reserve(entry_len(header));
         push_entry(&mut self.headers, header, &leaf, data_key, payload.len());
         self.payloads.push(payload);
-        self.payload_digest |= data_key != 0;
+        self.leaves.push(leaf);
+        self.payload_digest |= data_key != CLEAR;
         self.in_block += 1;
         self.next += 1;
         let full = self.payloads.len() >= BLOCK_PAYLOAD_BYTES as u64;
@@ -184,31 +209,59 @@ impl ObjectBuilder {
         if self.in_block == 0 {
             return;
         }
-        let headers = std::mem::take(&mut self.headers);
-        let headers = self.store(vec![headers.into()], true);
-        let payloads = std::mem::take(&mut self.payloads).finish();
-        let payloads = self.store(payloads, self.payload_digest);
-        self.blocks.push(BlockEntry { count: self.in_block, headers, payloads });
+        let headers = Bytes::from(std::mem::take(&mut self.headers));
+        let mut raw = std::mem::take(&mut self.payloads).finish();
+        if self.compressor.is_some() && raw.len() > 1 {
+            raw = vec![raw.concat().into()];
+        }
+        let payloads = self.encode(&raw, self.payload_digest);
+        let whole = self.bare(&headers, &payloads, &raw);
+        let bare = whole.is_some();
+        let headers = whole.unwrap_or_else(|| self.encode(&[headers], true));
+        let [headers, payloads] = [headers, payloads].map(|(part, bytes)| {
+            bytes.iter().for_each(|bytes| self.out.push(bytes));
+            part
+        });
+        self.blocks.push(BlockEntry { count: self.in_block, headers, bare, payloads });
+        self.leaves.clear();
         self.in_block = 0;
         self.payload_digest = false;
     }
 
-    fn store(&mut self, raw: Vec<Bytes>, with_digest: bool) -> Part {
+    /// The headers part without commitments, if they are to be left out and are had again of what is
+    /// stored: this is seen here, for every record, by the code that reads them.
+    fn bare(&mut self, headers: &[u8], payloads: &StoredPart, raw: &[Bytes]) -> Option<StoredPart> {
+        let (Part { codec: Codec::Zstd, raw_len, .. }, [raw]) = (payloads.0, raw) else {
+            return None;
+        };
+        if self.payload_digest || raw_len > self.in_block * BARE_PAYLOAD_BYTES_MEAN {
+            return None;
+        }
+        let bare = Bytes::from(strip_entries(headers)?);
+        let opener = Opener { payloads: raw, salts: &self.salts };
+        let whole = decode_bare(0, &bare, 0..self.leaves.len(), opener).ok()?;
+        let leaves = whole.entries.iter().map(|entry| entry.leaf);
+        let same = leaves.eq(self.leaves.iter().copied());
+        let stored = self.encode(&[bare], true);
+        (same && stored.0.codec == Codec::Zstd).then_some(stored)
+    }
+
+    /// A part as it is stored, and its bytes.
+    fn encode(&mut self, raw: &[Bytes], with_digest: bool) -> StoredPart {
         let raw_len: usize = raw.iter().map(Bytes::len).sum();
-        if let Some(compressed) = self.compress(&raw, raw_len) {
+        if let Some(compressed) = self.compress(raw, raw_len) {
             let digest = Some(Sha256::digest(&compressed).into());
             let stored_len = compressed.len() as u64;
-            self.out.push(&compressed.into());
-            return Part { codec: Codec::Zstd, stored_len, raw_len: raw_len as u64, digest };
+            let part = Part { codec: Codec::Zstd, stored_len, raw_len: raw_len as u64, digest };
+            return (part, vec![compressed.into()]);
         }
         let digest = with_digest.then(|| {
             let mut hash = Sha256::new();
             raw.iter().for_each(|part| hash.update(part));
             hash.finalize().into()
         });
-        raw.iter().for_each(|part| self.out.push(part));
         let stored_len = raw_len as u64;
-        Part { codec: Codec::Raw, stored_len, raw_len: stored_len, digest }
+        (Part { codec: Codec::Raw, stored_len, raw_len: stored_len, digest }, raw.to_vec())
     }
 
     fn compress(&mut self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
@@ -216,18 +269,12 @@ impl ObjectBuilder {
         if raw_len < COMPRESS_FROM_BYTES {
             return None;
         }
-        let joined;
-        let input: &[u8] = if let [only] = raw {
-            only
-        } else {
-            joined = raw.concat();
-            &joined
-        };
+        let [input] = raw else { return None };
         let pays = |compressed: &Vec<u8>| compressed.len() + raw_len / 8 <= raw_len;
         trial.compress(input).ok().filter(pays)?;
         let compressed = compress.compress(input).ok().filter(pays)?;
         // What is stored instead of bytes that were hashed must be them.
-        let same = decompress.decompress(&compressed, raw_len).is_ok_and(|back| back == input);
+        let same = decompress.decompress(&compressed, raw_len).is_ok_and(|back| back == *input);
         same.then_some(compressed)
     }
 

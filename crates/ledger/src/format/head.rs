@@ -16,7 +16,9 @@
 //! | 14 | blocks: `[records, headers part, payloads part]`, a part being `[codec, stored bytes, raw bytes, SHA-256 of the stored bytes or null]` |
 //! | 15 | pack: roots of its 256-record tiles, concatenated |
 //!
-//! Sources and streams are named by their position in 10 and 11. Codec 0 is as it is, 1 is zstd.
+//! Sources and streams are named by their position in 10 and 11. Codec 0 is as it is, 1 is zstd;
+//! 2, of headers parts in packs alone, is zstd over headers without their commitments, and makes the
+//! object one of format version 2.
 
 use std::convert::Infallible;
 
@@ -26,8 +28,16 @@ use minicbor::{Decoder, Encoder};
 use stele_merkle::Hash;
 use stele_record::{Boot, ChainHead, Epoch, EpochSecret, LedgerTime, Seq, SourceId};
 
-use super::{BLOCK_RECORDS, Digest, FormatError, PREFIX_BYTES, Prefix, digest_of};
+use super::{
+    BLOCK_RECORDS, Digest, FormatError, PREFIX_BYTES, Prefix, VERSION_BARE, VERSION_WHOLE,
+    digest_of,
+};
 use crate::tree::TILE_LEAVES;
+
+/// The numbers of the codecs in a header.
+const CODEC_RAW: u8 = 0;
+const CODEC_ZSTD: u8 = 1;
+const CODEC_BARE: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -96,6 +106,8 @@ pub(crate) struct Part {
 pub(crate) struct BlockEntry {
     pub(crate) count: u64,
     pub(crate) headers: Part,
+    /// Whether the headers lack their commitments, which are made again of the payloads.
+    pub(crate) bare: bool,
     pub(crate) payloads: Part,
 }
 
@@ -131,6 +143,11 @@ impl Head {
         self.first + self.count
     }
 
+    /// The oldest version that can say what is in the object: others still read it then.
+    fn version(&self) -> u32 {
+        if self.blocks.iter().any(|block| block.bare) { VERSION_BARE } else { VERSION_WHOLE }
+    }
+
     /// Prefix, header and digest.
     pub(crate) fn encode(&self) -> (Vec<u8>, Digest) {
         let mut out = vec![0; PREFIX_BYTES];
@@ -139,7 +156,8 @@ impl Head {
             .expect("invariant: writing to a vector does not fail");
         let header_len = u32::try_from(out.len() - PREFIX_BYTES)
             .expect("invariant: limits on records keep a header below 4 GiB");
-        out[..PREFIX_BYTES].copy_from_slice(&Prefix { header_len }.encode());
+        out[..PREFIX_BYTES]
+            .copy_from_slice(&Prefix { version: self.version(), header_len }.encode());
         let digest = digest_of(&[&out]);
         out.extend_from_slice(&digest);
         (out, digest)
@@ -201,8 +219,12 @@ impl Head {
         e.u8(14)?.array(self.blocks.len() as u64)?;
         for block in &self.blocks {
             e.array(3)?.u64(block.count)?;
-            for part in [&block.headers, &block.payloads] {
-                e.array(4)?.u8(u8::from(part.codec == Codec::Zstd))?;
+            for (part, bare) in [(&block.headers, block.bare), (&block.payloads, false)] {
+                e.array(4)?.u8(match part.codec {
+                    Codec::Raw => CODEC_RAW,
+                    Codec::Zstd if bare => CODEC_BARE,
+                    Codec::Zstd => CODEC_ZSTD,
+                })?;
                 e.u64(part.stored_len)?.u64(part.raw_len)?;
                 match &part.digest {
                     Some(digest) => e.bytes(digest)?,
@@ -230,6 +252,11 @@ impl Head {
             return Err(FormatError::new("bytes follow after the header's last field"));
         }
         head.check().map_err(|what| FormatError::new(format!("header: {what}")))?;
+        if prefix.version != head.version() {
+            let (stated, needed) = (prefix.version, head.version());
+            let what = format!("format version {stated}, what it holds is version {needed}");
+            return Err(FormatError::new(what));
+        }
         Ok((head, digest))
     }
 
@@ -344,6 +371,11 @@ impl Head {
             {
                 return Err("a part lacks its digest");
             }
+            // Whoever reads a segment at the start reads its headers alone; and what is stored as it
+            // is can be read in pieces.
+            if block.bare && (self.role == Role::Segment || block.payloads.codec == Codec::Raw) {
+                return Err("headers lack their commitments where they must not");
+            }
             next = next.checked_add(block.count).ok_or("a block overflows")?;
         }
         if next != end {
@@ -431,14 +463,19 @@ fn read_secret(d: &mut Decoder<'_>) -> Result<Secret, Error> {
 
 fn read_block(d: &mut Decoder<'_>) -> Result<BlockEntry, Error> {
     fixed(d, 3)?;
-    Ok(BlockEntry { count: d.u64()?, headers: read_part(d)?, payloads: read_part(d)? })
+    let count = d.u64()?;
+    let (headers, bare) = read_part(d, CODEC_BARE)?;
+    let (payloads, _) = read_part(d, CODEC_ZSTD)?;
+    Ok(BlockEntry { count, headers, bare, payloads })
 }
 
-fn read_part(d: &mut Decoder<'_>) -> Result<Part, Error> {
+/// A part, and whether it has the codec of headers without commitments.
+fn read_part(d: &mut Decoder<'_>, codec_max: u8) -> Result<(Part, bool), Error> {
     fixed(d, 4)?;
-    let codec = match d.u8()? {
-        0 => Codec::Raw,
-        1 => Codec::Zstd,
+    let number = d.u8()?;
+    let codec = match number {
+        CODEC_RAW => Codec::Raw,
+        CODEC_ZSTD | CODEC_BARE if number <= codec_max => Codec::Zstd,
         _ => return Err(Error::message("unknown codec")),
     };
     let (stored_len, raw_len) = (d.u64()?, d.u64()?);
@@ -451,7 +488,7 @@ fn read_part(d: &mut Decoder<'_>) -> Result<Part, Error> {
     } else {
         Some(bytes(d)?)
     };
-    Ok(Part { codec, stored_len, raw_len, digest })
+    Ok((Part { codec, stored_len, raw_len, digest }, number == CODEC_BARE))
 }
 
 fn read_tiles(d: &mut Decoder<'_>) -> Result<Vec<Hash>, Error> {

@@ -16,8 +16,10 @@ use crate::verify::check_block;
 
 const SEGMENT: &[u8] = include_bytes!("../../tests/vectors/segment-v1.bin");
 const PACK: &[u8] = include_bytes!("../../tests/vectors/pack-v1.bin");
-/// As packs are written today; the other one has a block for each 256 records.
+/// The other one has a block for each 256 records.
 const PACK_1024: &[u8] = include_bytes!("../../tests/vectors/pack-v1-1024.bin");
+/// As packs are written today: with bare blocks.
+const PACK_2: &[u8] = include_bytes!("../../tests/vectors/pack-v2.bin");
 
 /// Sources alternate in runs of three; payload `n` is `n` times 37, mod 400, bytes of `n`.
 fn records(count: u64) -> Vec<(Header, Bytes)> {
@@ -47,9 +49,35 @@ fn records(count: u64) -> Vec<(Header, Bytes)> {
 }
 
 fn build(role: Role, count: u64, compression: Compression) -> Built {
+    build_of(role, compression, records(count), |_| 0)
+}
+
+fn source(number: usize) -> SourceId {
+    SourceId::from_bytes([number as u8 + 10; 32])
+}
+
+fn secret(source: usize) -> Secret {
+    let secret = EpochSecret::from_bytes([source as u8 + 1; 32]);
+    Secret { source, epoch: Epoch(3), data_key: 0, secret }
+}
+
+/// A builder that knows the secrets of [`records`].
+fn builder(compression: Compression) -> ObjectBuilder {
     let mut builder = ObjectBuilder::new(0, compression);
+    (0..2).for_each(|number| builder.add_secret(source(number), &secret(number)));
+    builder
+}
+
+fn build_of(
+    role: Role,
+    compression: Compression,
+    records: Vec<(Header, Bytes)>,
+    data_key: impl Fn(u64) -> u32,
+) -> Built {
+    let count = records.len() as u64;
+    let mut builder = builder(compression);
     let mut tree = MemoryTree::new();
-    let sources: Vec<SourceId> = [10, 11].map(|n| SourceId::from_bytes([n; 32])).to_vec();
+    let sources: Vec<SourceId> = (0..2).map(source).collect();
     let mut streams: Vec<Stream> = (0..2)
         .map(|source| Stream {
             source,
@@ -61,10 +89,10 @@ fn build(role: Role, count: u64, compression: Compression) -> Built {
         .collect();
     let mut runs: Vec<Run> = Vec::new();
     let mut leaves = Vec::new();
-    for (index, (header, payload)) in (0..).zip(records(count)) {
+    for (index, (header, payload)) in (0..).zip(records) {
         let bytes = Bytes::from(header.encode());
-        let leaf = leaf_hash(&bytes);
-        builder.push(RecordRef { header: &bytes, leaf, data_key: 0, payload: &payload });
+        let (leaf, data_key) = (leaf_hash(&bytes), data_key(index));
+        builder.push(RecordRef { header: &bytes, leaf, data_key, payload: &payload });
         tree.push(leaf);
         leaves.push(leaf);
         let stream = sources.iter().position(|source| *source == header.source).unwrap();
@@ -76,12 +104,6 @@ fn build(role: Role, count: u64, compression: Compression) -> Built {
         }
     }
     let Content { blocks, parts } = builder.finish();
-    let secret = |source: usize| Secret {
-        source,
-        epoch: Epoch(3),
-        data_key: 0,
-        secret: EpochSecret::from_bytes([source as u8 + 1; 32]),
-    };
     let tiles: Vec<Hash> = match role {
         Role::Segment => Vec::new(),
         Role::Pack => leaves.chunks(256).map(|c| Tile::of(c.iter().copied()).1.unwrap()).collect(),
@@ -131,12 +153,16 @@ fn segment_vector_is_written_and_read() {
 /// How well zstd compresses may change; that what it wrote is read must not.
 #[test]
 fn pack_vectors_are_read() {
-    for (vector, records, blocks) in [(PACK, 512, 2), (PACK_1024, 1280, 2)] {
+    for (vector, records, bare) in
+        [(PACK, 512, false), (PACK_1024, 1280, false), (PACK_2, 1280, true)]
+    {
         check(vector, &build(Role::Pack, records, Compression::Zstd(3)));
         let name = ObjectName::parse("vector").unwrap();
         let object = Object::decode(&name, vector, vector.len() as u64).unwrap();
-        assert_eq!(object.head.blocks.len(), blocks);
+        assert_eq!(object.head.blocks.len(), 2);
         assert!(object.head.blocks.iter().all(|block| block.payloads.codec == Codec::Zstd));
+        assert!(object.head.blocks.iter().all(|block| block.bare == bare));
+        assert_eq!(vector[8..12], (u32::from(bare) + 1).to_be_bytes());
     }
 }
 
@@ -145,10 +171,8 @@ fn pack_vectors_are_read() {
 #[ignore = "writes the vectors"]
 fn write_vectors() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
-    let segment = build(Role::Segment, 20, Compression::None).slices().concat();
-    std::fs::write(format!("{directory}/segment-v1.bin"), segment).unwrap();
     let pack = build(Role::Pack, 1280, Compression::Zstd(3)).slices().concat();
-    std::fs::write(format!("{directory}/pack-v1-1024.bin"), pack).unwrap();
+    std::fs::write(format!("{directory}/pack-v2.bin"), pack).unwrap();
 }
 
 #[test]
@@ -158,10 +182,13 @@ fn no_prefix_of_an_object_and_no_other_version_is_read() {
         let bytes = &SEGMENT[..length];
         Object::decode(&name, bytes, length as u64).unwrap_err();
     }
-    let mut newer = SEGMENT.to_vec();
-    newer[11] = 2;
-    let error = Head::decode(&newer).unwrap_err();
-    assert!(error.what.contains("format version 2"), "{error}");
+    for version in [0, 3, u32::MAX] {
+        let mut newer = SEGMENT.to_vec();
+        newer[8..12].copy_from_slice(&version.to_be_bytes());
+        let error = Head::decode(&newer).unwrap_err();
+        let wanted = format!("format version {version}, this program reads up to 2");
+        assert_eq!(error.what, wanted);
+    }
 }
 
 #[test]
@@ -275,3 +302,5 @@ fn the_header_cannot_say_that_records_are_others() {
         Head::decode(&bytes).unwrap_err();
     }
 }
+
+mod bare;

@@ -150,7 +150,7 @@ impl Reader {
         let mut entries = Vec::with_capacity(usize::from(width));
         while next < end {
             let found = self.with_object(next, |object| {
-                let headers = self.stored_headers(object, object.block_of(next))?;
+                let headers = self.stored_headers(object, object.block_of(next), next)?;
                 super::records::entries(&headers, &(next..end))
                     .map(|(index, entry)| {
                         self.check_entry(object, index, entry)?;

@@ -40,7 +40,7 @@ impl Reader {
         self.check_range(index.0)?;
         self.with_object(index.0, |object| {
             let block = object.block_of(index.0);
-            let headers = self.stored_headers(object, block)?;
+            let headers = self.stored_headers(object, block, index.0)?;
             let position = usize::try_from(index.0 - headers.first).unwrap_or(usize::MAX);
             let entry = &headers.entries[position];
             self.check_entry(object, index.0, entry)?;
@@ -93,10 +93,10 @@ impl Reader {
         Ok(())
     }
 
-    /// The records of the range that lie in the same block as its first one.
+    /// Records of the range from its first one on, as far as their headers are had together.
     fn block(&self, object: &Object, range: Range<u64>) -> Result<Vec<StoredRecord>, ReadError> {
         let block = object.block_of(range.start);
-        let headers = self.stored_headers(object, block)?;
+        let headers = self.stored_headers(object, block, range.start)?;
         let payloads = self.block_payloads(object, block)?;
         entries(&headers, &range)
             .map(|(index, entry)| {
@@ -130,7 +130,7 @@ fn in_memory(range: &Range<u64>) -> Range<usize> {
     at(range.start)..at(range.end)
 }
 
-/// The entries of a block that lie in `range`, with their indices.
+/// The entries that lie in `range`, with their indices.
 pub(crate) fn entries<'a>(
     headers: &'a BlockHeaders,
     range: &Range<u64>,
@@ -148,14 +148,14 @@ pub(crate) fn record(
 ) -> Result<StoredRecord, ReadError> {
     let corrupt = |what: String| ReadError::corrupt(&object.name, Some(index), what);
     let header = Header::decode(&entry.header).map_err(|e| corrupt(e.to_string()))?;
-    let salts = object.salts(&header.source, header.epoch);
+    let salts = object.salts().get(&header.source, header.epoch);
     let salt = salts.map(|salts| salts.salt(header.boot, header.seq));
     let payload = (entry.data_key == CLEAR).then_some(payload);
     if let (Some(salt), Some(payload)) = (&salt, &payload) {
         if payload.len() as u64 != header.payload_len {
             return Err(corrupt("the payload does not have the length in the header".to_owned()));
         }
-        if Commitment::new(salt, payload) != header.commitment {
+        if !entry.fits_payload && Commitment::new(salt, payload) != header.commitment {
             return Err(corrupt("the payload is not what the header commits to".to_owned()));
         }
     } else if payload.is_some() {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::StateError;
 use crate::bodies::Pieces;
 use crate::fold::{Applied, Fold, FoldRecord, Kept};
+use crate::query::memo::Memo;
 use crate::table::Space;
 use crate::tables::{FORMAT, Spaces, Tables};
 
@@ -59,6 +60,8 @@ struct Inner {
     /// Of whoever folds; forgotten when a batch fails.
     kept: Mutex<Kept>,
     pieces: Pieces,
+    /// What questions have read of the newest state.
+    memo: Mutex<Arc<Memo>>,
     next: watch::Sender<u64>,
     /// Of a view that is not kept; removed last.
     _temporary: Option<TempDir>,
@@ -120,9 +123,9 @@ impl State {
                 .max_memtable_size(LIVE_BUFFER_BYTES)
                 .compaction_strategy(Arc::new(strategy))
         })?;
-        let (kept, pieces) = (Mutex::default(), Pieces::default());
+        let (kept, pieces, memo) = (Mutex::default(), Pieces::default(), Mutex::default());
         let (next, _temporary) = (watch::Sender::new(0), temporary);
-        let inner = Inner { db, rows, bodies, live, kept, pieces, next, _temporary };
+        let inner = Inner { db, rows, bodies, live, kept, pieces, memo, next, _temporary };
         let mut tables = inner.tables();
         let next = tables.meta.get("next_index")?.map_or(0, |next| next.value());
         inner.next.send_replace(next);
@@ -221,6 +224,11 @@ impl State {
 
     pub(crate) fn pieces(&self) -> &Pieces {
         &self.inner.pieces
+    }
+
+    /// What was read of the state before this record.
+    pub(crate) fn memo(&self, next: u64) -> Arc<Memo> {
+        Memo::of(&self.inner.memo, next)
     }
 
     /// All tables as they are now.

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::names::Chosen;
 use super::read::{Bound, Limit, View};
@@ -136,6 +137,19 @@ impl View {
         cluster: u32,
         chosen: &Chosen,
         bound: &Bound,
+    ) -> Result<Arc<Watched>, StateError> {
+        if bound.known != self.next.checked_sub(1) {
+            return self.read_watched(cluster, chosen, bound).map(Arc::new);
+        }
+        let key = (cluster, chosen.shown.group.as_str(), chosen.shown.resource.as_str());
+        self.memo.watched(key, || self.read_watched(cluster, chosen, bound))
+    }
+
+    fn read_watched(
+        &self,
+        cluster: u32,
+        chosen: &Chosen,
+        bound: &Bound,
     ) -> Result<Watched, StateError> {
         let streams = match chosen.number {
             Some(number) => self.streams(number, bound)?,
@@ -218,6 +232,11 @@ impl Watched {
     /// Whether a whole list of it is known.
     pub(crate) fn is_listed(&self) -> bool {
         self.first_lists().next().is_some()
+    }
+
+    /// How many rows it holds.
+    pub(super) fn rows_len(&self) -> usize {
+        self.streams.len() + self.rows.len() + self.sources.len()
     }
 
     /// Blind stretches that touch the window.

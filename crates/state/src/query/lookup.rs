@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::endpoints::Slice;
 use super::gaps::{Watched, Window};
@@ -60,7 +61,7 @@ pub(super) struct Scope {
     pub(super) id: String,
     /// Newest time of its records.
     pub(super) latest: Option<(i64, TimeBasis)>,
-    watched: [Option<Rc<Watched>>; 4],
+    watched: [Option<Arc<Watched>>; 4],
     pub(super) prefixes: Option<Rc<Vec<u8>>>,
 }
 
@@ -331,10 +332,10 @@ impl Lookup {
     }
 
     /// How a type was looked at.
-    pub(super) fn watched(&mut self, scope: usize, kind: Kind) -> Result<Rc<Watched>, StateError> {
+    pub(super) fn watched(&mut self, scope: usize, kind: Kind) -> Result<Arc<Watched>, StateError> {
         let found = &self.scopes[scope];
         if let Some(watched) = &found.watched[kind as usize] {
-            return Ok(Rc::clone(watched));
+            return Ok(Arc::clone(watched));
         }
         let cluster = found.cluster;
         let (group, resource) = kind.name();
@@ -346,8 +347,8 @@ impl Lookup {
             existed: None,
             basis: TimeBasis::Observed,
         };
-        let watched = Rc::new(self.view.watched(cluster, &chosen, &bound)?);
-        self.scopes[scope].watched[kind as usize] = Some(Rc::clone(&watched));
+        let watched = self.view.watched(cluster, &chosen, &bound)?;
+        self.scopes[scope].watched[kind as usize] = Some(Arc::clone(&watched));
         Ok(watched)
     }
 

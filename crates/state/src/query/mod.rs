@@ -18,6 +18,7 @@ pub(crate) mod lease;
 mod list;
 mod lookup;
 mod matcher;
+pub(crate) mod memo;
 mod names;
 mod place;
 mod reached;

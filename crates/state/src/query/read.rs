@@ -2,12 +2,13 @@
 //! that stands at its point.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Cursor;
+use super::memo::Memo;
 use super::types::{AsOf, ObjectRef, Verb, Version};
 use crate::bodies::Piece;
 use crate::chunks::{LOG_RECORDS, LogChunk, TIMES_RECORDS, TimesChunk};
@@ -93,9 +94,7 @@ pub(crate) struct View {
     /// The next record to be folded.
     pub(crate) next: u64,
     state: State,
-    /// What every object of an answer needs.
-    types: RwLock<BTreeMap<u32, TypeRow>>,
-    clusters: RwLock<BTreeMap<u32, ClusterRow>>,
+    pub(super) memo: Arc<Memo>,
 }
 
 #[derive(Deserialize)]
@@ -113,13 +112,7 @@ impl State {
     pub(crate) fn view(&self) -> Result<View, StateError> {
         let rows = self.tables();
         let next = rows.meta.get("next_index")?.map_or(0, |n| n.value());
-        Ok(View {
-            rows,
-            next,
-            state: self.clone(),
-            types: RwLock::default(),
-            clusters: RwLock::default(),
-        })
+        Ok(View { rows, next, state: self.clone(), memo: self.memo(next) })
     }
 }
 
@@ -167,6 +160,17 @@ impl View {
         cluster: u32,
         known: u64,
     ) -> Result<Option<(i64, TimeBasis)>, StateError> {
+        if known.saturating_add(1) >= self.next {
+            return self.memo.last_times.get_or(cluster, || self.read_last_time(cluster, known));
+        }
+        self.read_last_time(cluster, known)
+    }
+
+    fn read_last_time(
+        &self,
+        cluster: u32,
+        known: u64,
+    ) -> Result<Option<(i64, TimeBasis)>, StateError> {
         // The run that holds the record may begin with a later one.
         let range = (cluster, 0)..=(cluster, known / TIMES_RECORDS);
         for entry in self.rows.times.range(range).rev() {
@@ -210,14 +214,14 @@ impl View {
     }
 
     pub(crate) fn cluster_row(&self, number: u32) -> Result<ClusterRow, StateError> {
-        kept(&self.clusters, number, || {
+        self.memo.clusters.get_or(number, || {
             let found = self.rows.cluster_rows.get(number)?;
             found.map_or_else(|| Err(damaged("cluster")), |found| unrow(found.value()))
         })
     }
 
     pub(crate) fn type_row(&self, number: u32) -> Result<TypeRow, StateError> {
-        kept(&self.types, number, || {
+        self.memo.types.get_or(number, || {
             let found = self.rows.type_rows.get(number)?;
             found.map_or_else(|| Err(damaged("type")), |found| unrow(found.value()))
         })
@@ -303,20 +307,6 @@ impl View {
             uid: life.uid.clone(),
         })
     }
-}
-
-/// A row that was read before, or is read now.
-fn kept<R: Clone>(
-    rows: &RwLock<BTreeMap<u32, R>>,
-    number: u32,
-    read: impl FnOnce() -> Result<R, StateError>,
-) -> Result<R, StateError> {
-    if let Some(row) = rows.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
-        return Ok(row.clone());
-    }
-    let row = read()?;
-    rows.write().unwrap_or_else(PoisonError::into_inner).insert(number, row.clone());
-    Ok(row)
 }
 
 /// A row as an answer shows it.

@@ -58,7 +58,6 @@ impl std::fmt::Debug for Lookup {
 /// A cluster in which is looked.
 pub(super) struct Scope {
     pub(super) cluster: u32,
-    pub(super) id: String,
     /// Newest time of its records.
     pub(super) latest: Option<(i64, TimeBasis)>,
     watched: [Option<Arc<Watched>>; 4],
@@ -156,8 +155,7 @@ impl State {
         let mut scopes = Vec::new();
         for cluster in view.some_clusters(query.cluster.as_deref())? {
             let latest = known.map(|known| view.last_time(cluster, known)).transpose()?.flatten();
-            let id = view.cluster_row(cluster)?.id;
-            scopes.push(Scope { cluster, id, latest, watched: Default::default(), prefixes: None });
+            scopes.push(Scope { cluster, latest, watched: Default::default(), prefixes: None });
         }
         Ok(Lookup {
             view,

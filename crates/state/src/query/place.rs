@@ -76,8 +76,7 @@ impl Lookup {
         for object in objects {
             let facts = self.facts(object)?;
             let Some(kind) = declares(&facts, range, time) else { continue };
-            let row = self.closest(object, time)?;
-            let of = self.subject(scope, object, &row)?.reference.clone();
+            let of = self.reference(object, time)?;
             return Ok(Some(Place { kind, range: Some(show_range(range)), of: Some(of) }));
         }
         Ok(None)

@@ -25,31 +25,27 @@ pub(super) struct Subject {
 }
 
 impl Lookup {
+    /// Which object it was at a time, or else first.
+    pub(super) fn reference(&mut self, object: u64, time: i64) -> Result<ObjectRef, StateError> {
+        let row = self.closest(object, time)?;
+        let timeline = self.timeline(object)?;
+        self.view.reference(&timeline.life, &row)
+    }
+
     /// What a version says of its object.
     pub(super) fn subject(
         &mut self,
-        scope: usize,
         object: u64,
         row: &VersionRow,
     ) -> Result<Rc<Subject>, StateError> {
         self.kept_subject((object, row.index, row.ordinal), |lookup| {
             let timeline = lookup.timeline(object)?;
-            let life = &timeline.life;
-            let type_row = lookup.view.type_row(life.type_id)?;
+            let reference = lookup.view.reference(&timeline.life, row)?;
             let shown = Shown::read(&lookup.view.body(row)?);
             let controller = shown.controller();
             let containers = shown.spec.containers.unwrap_or_default();
             Ok(Subject {
-                reference: ObjectRef {
-                    cluster: lookup.scopes[scope].id.clone(),
-                    group: type_row.group,
-                    version: row.version.clone(),
-                    resource: type_row.resource,
-                    kind: type_row.kind,
-                    namespace: life.namespace.clone(),
-                    name: life.name.clone(),
-                    uid: life.uid.clone(),
-                },
+                reference,
                 labels: shown.metadata.labels.unwrap_or_default(),
                 service_account: shown.spec.service_account_name,
                 images: containers.into_iter().map(|container| container.image).collect(),
@@ -71,7 +67,7 @@ impl Lookup {
         let last = lease.to.map_or(asked.to, |end| asked.to.min(end.saturating_sub(1)));
         let moment = last.max(lease.from);
         let row = self.closest(object, moment)?;
-        let subject = self.subject(asked.scope, object, &row)?;
+        let subject = self.subject(object, &row)?;
         let facts = self.facts(object)?;
         let fact = fact_at(&facts, moment);
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -177,7 +173,7 @@ impl Lookup {
             next = match recorded {
                 Some(object) => {
                     let row = self.closest(object, moment)?;
-                    self.subject(scope, object, &row)?.controller.clone()
+                    self.subject(object, &row)?.controller.clone()
                 }
                 None => None,
             };

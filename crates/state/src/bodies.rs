@@ -8,9 +8,10 @@
 //! Which body stands at which place is a function of the records alone; which pieces a chunk has
 //! before it is whole is not.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::StateError;
@@ -31,13 +32,12 @@ const TEXT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const KEPT_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where a body is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(array)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub(crate) struct Place {
-    #[n(0)]
     pub(crate) chunk: u64,
     /// How many bodies of the chunk come before it.
-    #[n(1)]
     pub(crate) at: u32,
 }
 
@@ -48,16 +48,12 @@ pub(crate) struct Piece {
     text: Vec<u8>,
 }
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
-struct Packed {
+#[derive(Serialize, Deserialize)]
+struct Packed<'a> {
     /// Bytes of each body.
-    #[n(0)]
-    lengths: Vec<u32>,
+    lengths: Cow<'a, [u32]>,
     /// All of them together, compressed.
-    #[n(1)]
-    #[cbor(with = "minicbor::bytes")]
-    data: Vec<u8>,
+    data: &'a [u8],
 }
 
 impl Piece {
@@ -104,12 +100,12 @@ impl Piece {
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let text = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
-            Some(decompressor) => decompressor.decompress(&data, length),
-            None => zstd::bulk::decompress(&data, length),
+            Some(decompressor) => decompressor.decompress(data, length),
+            None => zstd::bulk::decompress(data, length),
         });
         let text = text.map_err(|error| damaged(&error.to_string()))?;
         if text.len() == length {
-            Ok(Self { lengths, text })
+            Ok(Self { lengths: lengths.into_owned(), text })
         } else {
             Err(damaged("it has another length"))
         }
@@ -139,7 +135,7 @@ impl Packer {
             None => kept.insert(Compressor::new(level)?),
         };
         let data = compressor.compress(&piece.text)?;
-        Ok(row(&Packed { lengths: piece.lengths.clone(), data }))
+        Ok(row(&Packed { lengths: Cow::Borrowed(&piece.lengths), data: &data }))
     }
 }
 

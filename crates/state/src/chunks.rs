@@ -1,7 +1,7 @@
 //! Rows for runs of records: what was said by many records in a row, each told by what differs from
 //! the one before it.
 
-use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::rv;
 use crate::tables::LogRow;
@@ -15,26 +15,17 @@ pub(crate) const TIMES_RECORDS: u64 = 256;
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct LogChunk(pub(crate) Vec<(u64, u32, LogRow)>);
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
+#[derive(Serialize, Deserialize)]
 struct PackedChange {
     /// Within the chunk.
-    #[n(0)]
     record: u8,
-    #[n(1)]
     type_id: u32,
-    #[n(2)]
     object: u64,
-    #[n(3)]
     rank: u8,
     /// Difference of the resource versions; left out where they are no numbers, and of gaps.
-    #[n(4)]
     rv: Option<i64>,
-    #[n(5)]
-    #[cbor(with = "minicbor::bytes")]
     order: Option<Vec<u8>>,
     /// The cluster of a gap; `object` is its number then.
-    #[n(6)]
     gap: Option<u32>,
 }
 
@@ -108,16 +99,12 @@ fn numbered(order: &[u8]) -> Option<(i64, u8)> {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct TimesChunk(pub(crate) Vec<(u64, i64, u8)>);
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
+#[derive(Serialize, Deserialize)]
 struct PackedTime {
     /// Within the chunk.
-    #[n(0)]
     record: u8,
-    #[n(1)]
     time: i64,
     /// Left out where it is as before.
-    #[n(2)]
     basis: Option<u8>,
 }
 

@@ -82,8 +82,8 @@ impl From<fjall::Error> for StateError {
     }
 }
 
-impl From<minicbor::decode::Error> for StateError {
-    fn from(error: minicbor::decode::Error) -> Self {
-        Self::Damaged(error.to_string())
+impl From<postcard::Error> for StateError {
+    fn from(error: postcard::Error) -> Self {
+        Self::Damaged(format!("a row cannot be read: {error}"))
     }
 }

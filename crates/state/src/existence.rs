@@ -14,10 +14,11 @@ use std::ops::Bound;
 
 use crate::StateError;
 use crate::fold::Fold;
-use crate::tables::{LifeRow, Tables};
+use crate::life::LifeRow;
+use crate::tables::Tables;
 
 /// An end that has not come.
-const OPEN: i64 = i64::MAX;
+pub(crate) const OPEN: i64 = i64::MAX;
 
 /// Smallest c with end − begin < 2^c.
 fn class(begin: i64, end: i64) -> u8 {
@@ -40,13 +41,13 @@ impl Fold<'_> {
         life: &mut LifeRow,
         newest: i64,
     ) -> Result<(), StateError> {
-        let end = match (life.ended, life.existence) {
+        let end = match (life.ended(), life.existence) {
             (None, _) => OPEN,
             // Of what had ended before, more became known.
             (Some((time, _)), Some((_, end))) if end != OPEN => time.max(end),
             (Some((time, _)), _) => time.max(newest),
         };
-        let wanted = Some((life.first_time, end));
+        let wanted = Some((life.begin.time, end));
         if life.existence == wanted {
             return Ok(());
         }
@@ -61,9 +62,9 @@ impl Fold<'_> {
             _ => {}
         }
         if end == OPEN {
-            self.w.alive.insert((type_id, namespace, object), life.first_time);
+            self.w.alive.insert((type_id, namespace, object), life.begin.time);
         } else {
-            let (begin, class) = (life.first_time, class(life.first_time, end));
+            let (begin, class) = (life.begin.time, class(life.begin.time, end));
             self.w.existed.insert((type_id, namespace, class, begin, object), end);
             self.w.existed_anywhere.insert((type_id, class, begin, object), end);
             let bits = self.w.classes.get((type_id, namespace))?.map_or(0, |bits| bits.value());

@@ -18,6 +18,7 @@ mod fold;
 mod generations;
 pub mod json;
 mod key;
+mod life;
 pub mod pick;
 pub mod point;
 pub mod query;

@@ -1,10 +1,11 @@
 //! The tables of the view and the form of their rows.
 //!
 //! Clusters, types, sources and objects are numbered in the order in which the log names them.
-//! Rows are CBOR arrays. A change of any of this is a new [`FORMAT`]; there is no migration,
+//! Rows are in the form of `postcard`: numbers as short as they are, nothing that says which field is
+//! which. A change of any of this is a new [`FORMAT`]; there is no migration,
 //! because the view is folded again.
 
-use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::StateError;
@@ -12,7 +13,7 @@ use crate::bodies::{Piece, Place};
 use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 5;
+pub(crate) const FORMAT: u64 = 6;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;
@@ -138,7 +139,7 @@ tables! {
     objects: (u32, &'static str, &'static str, u32) => u64;
     /// (cluster, uid, type) → object. Uids are keys of [`uid_key`].
     uids: (u32, &'static [u8], u32) => u64;
-    /// Object → [`LifeRow`].
+    /// Object → [`crate::life::LifeRow`].
     lives: u64 => &'static [u8];
     /// (type, namespace, object) → smallest effective time: exists after the newest record.
     alive in live: (u32, &'static str, u64) => i64;
@@ -203,162 +204,75 @@ tables! {
 }
 
 /// A cluster.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClusterRow {
-    #[n(0)]
     pub(crate) id: String,
-    #[n(1)]
     pub(crate) name: String,
 }
 
 /// A resource type of a cluster.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TypeRow {
-    #[n(0)]
     pub(crate) cluster: u32,
-    #[n(1)]
     pub(crate) group: String,
-    #[n(2)]
     pub(crate) version: String,
-    #[n(3)]
     pub(crate) resource: String,
-    #[n(4)]
     pub(crate) kind: String,
-    #[n(5)]
     pub(crate) singular: String,
-    #[n(6)]
     pub(crate) short_names: Vec<String>,
-    #[n(7)]
     pub(crate) namespaced: bool,
     /// Frames of it were seen.
-    #[n(8)]
     pub(crate) recorded: bool,
     /// Newest resource version that any source has shown, of an object or a whole list.
-    #[n(9)]
     pub(crate) newest_rv: String,
 }
 
 /// A source in its newest boot.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SourceRow {
-    #[n(0)]
     pub(crate) boot: u64,
-    #[n(1)]
     pub(crate) imported: bool,
-    #[n(2)]
     pub(crate) closed: bool,
     /// Effective time of the last record that proves it was looking.
-    #[n(3)]
     pub(crate) last_time: Option<i64>,
-    #[n(4)]
     pub(crate) clusters: Vec<u32>,
     /// Effective time of the first record of each boot after which nothing proves more.
-    #[n(5)]
     pub(crate) name: String,
 }
 
 /// What one source says of one type.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StreamRow {
-    #[n(0)]
     pub(crate) last_rv: String,
-    #[n(1)]
     pub(crate) last_time: i64,
-    #[n(2)]
     pub(crate) last_index: u64,
     /// End of the first whole list: index, time, resource version.
-    #[n(3)]
     pub(crate) first_list: Option<(u64, i64, String)>,
-    #[n(4)]
     pub(crate) open_list: Option<OpenList>,
     /// Up to when the newest GAP that speaks of this stream reaches.
-    #[n(5)]
     pub(crate) told_until: Option<i64>,
     /// Gaps that the fold concluded, until a GAP record says it better.
-    #[n(6)]
     pub(crate) derived: Vec<u64>,
     /// The one of them that is still open.
-    #[n(7)]
     pub(crate) blind: Option<u64>,
     /// Effective time of the first frame.
-    #[n(8)]
     pub(crate) first_time: i64,
     /// Record of the first frame.
-    #[n(9)]
     pub(crate) first_index: u64,
     /// The gap since the server's data were set back.
-    #[n(10)]
     pub(crate) set_back: Option<u64>,
     /// The gap since an object could not be read.
-    #[n(11)]
     pub(crate) unread: Option<u64>,
 }
 
 /// A list of which the last page has not come yet.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OpenList {
-    #[n(0)]
     pub(crate) id: u64,
-    #[n(1)]
     pub(crate) next_page: u32,
-    #[n(2)]
     pub(crate) rv: String,
-    #[n(3)]
     pub(crate) time: i64,
-    #[n(4)]
     pub(crate) boot: u64,
-}
-
-/// One life of an object: one uid.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
-pub(crate) struct LifeRow {
-    #[n(0)]
-    pub(crate) type_id: u32,
-    #[n(1)]
-    pub(crate) namespace: String,
-    #[n(2)]
-    pub(crate) name: String,
-    #[n(3)]
-    #[cbor(with = "uid_bytes")]
-    pub(crate) uid: String,
-    /// Number of version rows.
-    #[n(4)]
-    pub(crate) versions: u32,
-    #[n(5)]
-    pub(crate) first_index: u64,
-    /// Smallest effective time of a version.
-    #[n(6)]
-    pub(crate) first_time: i64,
-    /// Order key of the newest version.
-    #[n(7)]
-    #[cbor(with = "minicbor::bytes")]
-    pub(crate) last_order: Vec<u8>,
-    #[n(8)]
-    pub(crate) last_rv: String,
-    #[n(9)]
-    pub(crate) alive: bool,
-    /// Effective time and record of the end, if not alive.
-    #[n(10)]
-    pub(crate) ended: Option<(i64, u64)>,
-    /// The body that came last.
-    #[n(11)]
-    pub(crate) last_body: Place,
-    /// Resource version of the first version in order.
-    #[n(12)]
-    pub(crate) first_rv: String,
-    /// An address of it has been seen.
-    #[n(13)]
-    pub(crate) addressed: bool,
-    /// Begin and end of its row in `existed`; an end of `i64::MAX` stands for one in `alive`.
-    #[n(14)]
-    pub(crate) existence: Option<(i64, i64)>,
-    /// The newest ones in order of its versions.
-    #[n(15)]
-    #[cbor(with = "crate::versions::packed")]
-    pub(crate) newest: Vec<VersionRow>,
-    /// There are rows of it in `facts`.
-    #[n(16)]
-    pub(crate) has_facts: bool,
 }
 
 /// One version.
@@ -382,123 +296,86 @@ pub(crate) struct VersionRow {
 }
 
 /// What a version says that matters for addresses. Ends without a body have no address row.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FactRow {
-    #[n(0)]
     pub(crate) verb: u8,
-    #[n(1)]
     pub(crate) index: u64,
-    #[n(2)]
     pub(crate) time: i64,
-    #[n(3)]
     pub(crate) address: Option<AddressRow>,
 }
 
 /// What a version says about addresses.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AddressRow {
     /// 0 pod, 1 node, 2 service, 3 range of service addresses.
-    #[n(0)]
     pub(crate) role: u8,
     /// Address and network; `""` is the cluster's own.
-    #[n(1)]
     pub(crate) ips: Vec<NetworkIp>,
-    #[n(2)]
     pub(crate) host_network: bool,
-    #[n(3)]
     pub(crate) phase: String,
     /// Its deletion timestamp: when the deletion is due.
-    #[n(4)]
     pub(crate) due: Option<i64>,
-    #[n(5)]
     pub(crate) grace_s: Option<i64>,
     /// A container is shown running; kept of versions with which the object is deleted.
-    #[n(6)]
     pub(crate) running: bool,
-    #[n(7)]
     pub(crate) node: String,
-    #[n(8)]
     pub(crate) created: Option<i64>,
     /// Ports of a service; of a pod those it has on its node's addresses.
-    #[n(9)]
     pub(crate) ports: Vec<PortRow>,
     /// Ranges that a node or a range object declares.
-    #[n(10)]
     pub(crate) ranges: Vec<RangeRow>,
     /// How a service has each of `ips`: 0 cluster, 1 external, 2 load balancer.
-    #[n(11)]
     pub(crate) kinds: Vec<u8>,
 }
 
 /// A port.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PortRow {
-    #[n(0)]
     pub(crate) name: String,
-    #[n(1)]
     pub(crate) protocol: String,
-    #[n(2)]
     pub(crate) port: u16,
     /// The port on nodes that leads to it; 0 if there is none.
-    #[n(3)]
     pub(crate) node_port: u16,
 }
 
 /// A range of addresses.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RangeRow {
-    #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
     pub(crate) base: IpKey,
     /// Of 128 bits.
-    #[n(1)]
     pub(crate) prefix: u8,
 }
 
 /// Rows of one object in [`Reader::spans`] and [`Reader::reports`].
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SpanList {
-    #[n(0)]
     pub(crate) spans: Vec<SpanRow>,
-    #[n(1)]
     pub(crate) reports: Vec<ReportRow>,
 }
 
 /// A row of [`Reader::spans`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpanRow {
-    #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
     pub(crate) ip: IpKey,
-    #[n(1)]
     pub(crate) from: i64,
     /// `i64::MAX`: open.
-    #[n(2)]
     pub(crate) to: i64,
     /// It is open only until another pod is seen with the address.
-    #[n(3)]
     pub(crate) unsure: bool,
 }
 
 /// A row of [`Reader::reports`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportRow {
-    #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
     pub(crate) ip: IpKey,
-    #[n(1)]
     pub(crate) time: i64,
-    #[n(2)]
     pub(crate) network: String,
 }
 
 /// An address in a network.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NetworkIp {
-    #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
     pub(crate) ip: IpKey,
-    #[n(1)]
     pub(crate) network: String,
 }
 
@@ -512,37 +389,23 @@ pub(crate) enum LogRow {
 }
 
 /// A blind stretch.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GapRow {
-    #[n(0)]
     pub(crate) index: u64,
-    #[n(1)]
     pub(crate) source: u32,
-    #[n(2)]
     pub(crate) group: Option<String>,
-    #[n(3)]
     pub(crate) resource: Option<String>,
-    #[n(4)]
     pub(crate) from: i64,
-    #[n(5)]
     pub(crate) to: Option<i64>,
-    #[n(6)]
     pub(crate) from_rv: Option<String>,
-    #[n(7)]
     pub(crate) to_rv: Option<String>,
-    #[n(8)]
     pub(crate) reason: String,
-    #[n(9)]
     pub(crate) recovered: bool,
-    #[n(10)]
     pub(crate) derived: bool,
-    #[n(11)]
     pub(crate) detail: String,
     /// Record that made `to` known, if it came later than the gap.
-    #[n(12)]
     pub(crate) closed_index: Option<u64>,
     /// Record whose GAP says it better; the row no longer counts from there on.
-    #[n(13)]
     pub(crate) superseded: Option<u64>,
 }
 
@@ -558,7 +421,7 @@ pub(crate) fn uid_key(uid: &str) -> Vec<u8> {
 }
 
 /// The uid of which this is the key; `None` if it is none.
-fn uid_of_key(key: &[u8]) -> Option<String> {
+pub(crate) fn uid_of_key(key: &[u8]) -> Option<String> {
     if let Ok([a, b, c, d, e, f, g, h, rest @ ..]) = <[u8; 16]>::try_from(key) {
         let (first, second) = (hex::encode([a, b, c, d]), hex::encode([e, f]));
         let (third, fourth) = (hex::encode([g, h]), hex::encode(&rest[..2]));
@@ -567,31 +430,17 @@ fn uid_of_key(key: &[u8]) -> Option<String> {
     String::from_utf8(key.strip_prefix(&[0xff; 17])?.to_vec()).ok()
 }
 
-/// Uids within rows: their keys.
-mod uid_bytes {
-    use minicbor::decode::Error;
-    use minicbor::encode::Write;
-    use minicbor::{Decoder, Encoder};
-
-    pub(super) fn encode<C, W: Write>(
-        uid: &str,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&super::uid_key(uid))?.ok()
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<String, Error> {
-        super::uid_of_key(d.bytes()?).ok_or_else(|| Error::message("no uid"))
-    }
-}
-
 /// The bytes of a row.
-pub(crate) fn row<T: Encode<()>>(value: &T) -> Vec<u8> {
-    minicbor::to_vec(value).expect("invariant: writing to a vector does not fail")
+pub(crate) fn row<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("invariant: writing to a vector does not fail")
 }
 
 /// Reads a row.
-pub(crate) fn unrow<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, StateError> {
-    Ok(minicbor::decode(bytes)?)
+pub(crate) fn unrow<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, StateError> {
+    let (value, rest) = postcard::take_from_bytes(bytes)?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(StateError::Damaged(format!("{} bytes behind a row", rest.len())))
+    }
 }

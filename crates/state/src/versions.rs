@@ -7,14 +7,15 @@
 
 use std::ops::{Bound, Range};
 
-use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::StateError;
 use crate::bodies::Place;
+use crate::life::LifeRow;
 use crate::query::{Cursor, Verb};
 use crate::rv::{Rank, order_key};
 use crate::table::Table;
-use crate::tables::{LifeRow, VersionRow, row, unrow};
+use crate::tables::{VersionRow, row, unrow};
 
 /// Most versions in a row.
 const ROW_VERSIONS: usize = 16;
@@ -25,44 +26,40 @@ type Row = (Vec<u8>, Vec<VersionRow>);
 type Rows = Table<(u64, &'static [u8]), &'static [u8]>;
 
 /// A version, less what it has in common with the one before it in its row; the first one is told
-/// from nothing.
-#[derive(Encode, Decode)]
-#[cbor(array)]
+/// from one that all first ones could follow.
+#[derive(Serialize, Deserialize)]
 struct Packed {
-    #[n(0)]
-    verb: u8,
-    /// Difference of the resource versions, where both are numbers.
-    #[n(1)]
-    rv: Option<i64>,
-    #[n(2)]
+    /// The verb, the basis of the time from [`BASIS_BIT`] on, and [`REDACTED`].
+    state: u8,
     index: i64,
-    #[n(3)]
+    /// Difference of the resource versions, where both are numbers.
+    rv: i64,
     time: i64,
-    /// Difference of the numbers, less one.
-    #[n(4)]
-    number: i64,
     /// Differences of the places of their bodies.
-    #[n(5)]
     chunk: i64,
-    #[n(6)]
     at: i64,
-    #[n(7)]
+    more: Option<More>,
+}
+
+/// What is rarely another than expected.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct More {
+    /// Difference of the numbers, less one.
+    number: i32,
     ordinal: u32,
-    /// Basis of the time; 128 is added if values were redacted.
-    #[n(8)]
-    flags: u8,
     /// What is left out is as before.
-    #[n(9)]
     source: Option<u32>,
-    #[n(10)]
-    rv_text: Option<String>,
-    #[n(11)]
+    /// Where there is no difference.
+    rv: Option<String>,
     after_rv: Option<String>,
-    #[n(12)]
     version: Option<String>,
 }
 
+const BASIS_BIT: u8 = 4;
+const VERB_MASK: u8 = (1 << BASIS_BIT) - 1;
 const REDACTED: u8 = 128;
+/// API version of most objects.
+const VERSION: &str = "v1";
 
 impl VersionRow {
     /// What sorts it among the versions of its object.
@@ -80,56 +77,62 @@ impl VersionRow {
         Cursor { index: self.index, ordinal: self.ordinal }
     }
 
+    /// Before the first version of a row.
+    fn nothing() -> Self {
+        Self { number: u32::MAX, version: VERSION.to_owned(), ..Self::default() }
+    }
+
     fn pack(&self, before: &Self) -> Packed {
         let rv = number(&self.rv)
-            .zip(number(&before.rv).or((before.rv.is_empty()).then_some(0)))
+            .zip(number(&before.rv).or(before.rv.is_empty().then_some(0)))
             .map(|(own, before)| own - before);
         let signed = |own: u64, before: u64| own.wrapping_sub(before).cast_signed();
-        Packed {
-            verb: self.verb,
-            rv,
-            index: signed(self.index, before.index),
-            time: self.time.wrapping_sub(before.time),
-            number: i64::from(self.number) - i64::from(before.number) - 1,
-            chunk: signed(self.body.chunk, before.body.chunk),
-            at: i64::from(self.body.at) - i64::from(before.body.at),
+        let more = More {
+            number: self.number.wrapping_sub(before.number.wrapping_add(1)).cast_signed(),
             ordinal: self.ordinal,
-            flags: self.basis | if self.redacted { REDACTED } else { 0 },
             source: (self.source != before.source).then_some(self.source),
-            rv_text: rv.is_none().then(|| self.rv.clone()),
+            rv: rv.is_none().then(|| self.rv.clone()),
             after_rv: self.after_rv.clone(),
             version: (self.version != before.version).then(|| self.version.clone()),
+        };
+        let redacted = if self.redacted { REDACTED } else { 0 };
+        Packed {
+            state: self.verb | self.basis << BASIS_BIT | redacted,
+            index: signed(self.index, before.index),
+            rv: rv.unwrap_or(0),
+            time: self.time.wrapping_sub(before.time),
+            chunk: signed(self.body.chunk, before.body.chunk),
+            at: i64::from(self.body.at) - i64::from(before.body.at),
+            more: (more != More::default()).then_some(more),
         }
     }
 
     fn unpack(packed: Packed, before: &Self) -> Result<Self, StateError> {
-        let rv = match (packed.rv_text, packed.rv) {
-            (Some(text), _) => text,
-            (None, Some(difference)) => {
+        let more = packed.more.unwrap_or_default();
+        let rv = match more.rv {
+            Some(text) => text,
+            None => {
                 let before = number(&before.rv).unwrap_or(0);
-                before.checked_add(difference).ok_or_else(damaged)?.to_string()
+                before.checked_add(packed.rv).ok_or_else(damaged)?.to_string()
             }
-            (None, None) => return Err(damaged()),
         };
-        let number = i64::from(before.number).wrapping_add(packed.number).wrapping_add(1);
-        let number = u32::try_from(number).map_err(|_| damaged())?;
         Ok(Self {
-            verb: packed.verb,
+            verb: packed.state & VERB_MASK,
             rv,
-            after_rv: packed.after_rv,
+            after_rv: more.after_rv,
             index: before.index.wrapping_add_signed(packed.index),
-            ordinal: packed.ordinal,
+            ordinal: more.ordinal,
             time: before.time.wrapping_add(packed.time),
-            basis: packed.flags & !REDACTED,
-            redacted: packed.flags & REDACTED != 0,
-            number,
+            basis: (packed.state & !REDACTED) >> BASIS_BIT,
+            redacted: packed.state & REDACTED != 0,
+            number: before.number.wrapping_add(1).wrapping_add_signed(more.number),
             body: Place {
                 chunk: before.body.chunk.wrapping_add_signed(packed.chunk),
                 at: u32::try_from(i64::from(before.body.at).wrapping_add(packed.at))
                     .map_err(|_| damaged())?,
             },
-            source: packed.source.unwrap_or(before.source),
-            version: packed.version.unwrap_or_else(|| before.version.clone()),
+            source: more.source.unwrap_or(before.source),
+            version: more.version.unwrap_or_else(|| before.version.clone()),
         })
     }
 }
@@ -143,19 +146,21 @@ fn damaged() -> StateError {
     StateError::Damaged("a row of versions cannot be read".to_owned())
 }
 
-fn pack(versions: &[VersionRow]) -> Vec<u8> {
-    let nothing = VersionRow::default();
+/// The bytes of a row.
+pub(crate) fn pack(versions: &[VersionRow]) -> Vec<u8> {
+    let nothing = VersionRow::nothing();
     let before = std::iter::once(&nothing).chain(versions);
     let packed: Vec<Packed> =
         versions.iter().zip(before).map(|(v, before)| v.pack(before)).collect();
     row(&packed)
 }
 
-fn unpack(bytes: &[u8]) -> Result<Vec<VersionRow>, StateError> {
+/// Reads a row.
+pub(crate) fn unpack(bytes: &[u8]) -> Result<Vec<VersionRow>, StateError> {
     let packed: Vec<Packed> = unrow(bytes)?;
     let mut versions: Vec<VersionRow> = Vec::with_capacity(packed.len());
+    let nothing = VersionRow::nothing();
     for packed in packed {
-        let nothing = VersionRow::default();
         let version = VersionRow::unpack(packed, versions.last().unwrap_or(&nothing))?;
         versions.push(version);
     }
@@ -331,27 +336,6 @@ fn put_below(
     Ok(())
 }
 
-/// Within the row of a life: as a row of its own.
-pub(crate) mod packed {
-    use minicbor::decode::Error;
-    use minicbor::encode::Write;
-    use minicbor::{Decoder, Encoder};
-
-    use super::VersionRow;
-
-    pub(crate) fn encode<C, W: Write>(
-        versions: &[VersionRow],
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&super::pack(versions))?.ok()
-    }
-
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<VersionRow>, Error> {
-        super::unpack(d.bytes()?).map_err(Error::message)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -401,7 +385,7 @@ mod tests {
                 life.versions = number + 1;
             }
             model.insert(version.order(), version);
-            let life: LifeRow = unrow(&row(&lives[&7])).unwrap();
+            let life = LifeRow::unpack(&lives[&7].pack()).unwrap();
             assert_eq!(life, lives[&7]);
             if number % 100 == 7 {
                 holds(&tables.versions, &life, &model);

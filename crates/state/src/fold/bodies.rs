@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 use super::Fold;
 use crate::StateError;
 use crate::bodies::{CHUNK_BYTES, Packer, Piece, Place};
+use crate::life::LifeRow;
 use crate::spread::each_with;
-use crate::tables::LifeRow;
 
 /// A chunk that takes bodies.
 pub(super) struct OpenChunk {

@@ -9,8 +9,9 @@ use std::ops::Bound;
 use super::kept::Addressed;
 use super::{Fold, HOST};
 use crate::StateError;
+use crate::life::LifeRow;
 use crate::query::{Verb, lease, span};
-use crate::tables::{AddressRow, FactRow, IpKey, LifeRow, SpanList, SpanRow, row, unrow};
+use crate::tables::{AddressRow, FactRow, IpKey, SpanList, SpanRow, row, unrow};
 use crate::versions::Versions;
 
 impl Fold<'_> {
@@ -46,7 +47,7 @@ impl Fold<'_> {
             self.kept.addressed.put(object, addressed, 1);
             return Ok(());
         }
-        if life.versions > 0 && key < life.last_order.as_slice() {
+        if life.versions > 0 && *key < *life.last_order() {
             self.keep_fact_after(object, life, key, before, &mut addressed)?;
         }
         self.put_fact(object, key, &fact, &mut addressed);

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::Fold;
 use crate::bodies::Packer;
 use crate::generations::Generations;
-use crate::tables::{FactRow, LifeRow, SpanList, row};
+use crate::life::LifeRow;
+use crate::tables::{FactRow, SpanList};
 
 /// Rows of objects that are kept; at any time there are up to twice as many, as of the others here.
 const LIVES_KEPT: usize = 32_768;
@@ -68,7 +69,7 @@ impl Fold<'_> {
     /// Writes the rows of objects that this batch changed.
     pub(super) fn put_lives(&mut self) {
         for (object, life) in std::mem::take(&mut self.kept.lives.changed) {
-            self.w.lives.insert(object, row(&life).as_slice());
+            self.w.lives.insert(object, life.pack().as_slice());
             self.kept.lives.keep(object, life);
         }
     }

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use super::kept::UidKey;
 use super::{Context, Fault, Fold, Stamp, address, as_u32, unusable};
 use crate::StateError;
+use crate::life::{Begin, LifeRow};
 use crate::query::Verb;
 use crate::rv::{self, Rank, order_key};
-use crate::tables::{AddressRow, FactRow, LifeRow, LogRow, VersionRow, uid_key, unrow};
+use crate::tables::{AddressRow, FactRow, LogRow, VersionRow, uid_key};
 use crate::versions::{self, Versions};
 
 /// The field that names an object by its uid.
@@ -80,7 +81,7 @@ impl Fold<'_> {
         }
         let rv = meta.resource_version.as_ref();
         let (object, life) = self.life(stamp, context, meta)?;
-        let earlier = rv::compare(rv, &life.first_rv) == Some(Ordering::Less);
+        let earlier = rv::compare(rv, &life.begin.rv) == Some(Ordering::Less);
         if life.versions == 0 || earlier {
             self.end_others(stamp, context, meta, object)?;
         }
@@ -183,8 +184,7 @@ impl Fold<'_> {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: uid.to_owned(),
-            first_index: stamp.index,
-            first_time: stamp.time,
+            begin: Begin { index: stamp.index, time: stamp.time, ..Begin::default() },
             ..LifeRow::default()
         };
         Ok((object, life))
@@ -209,7 +209,7 @@ impl Fold<'_> {
         }
         let found = self.w.lives.get(object)?;
         let found = found.ok_or_else(|| StateError::Damaged("no such object".to_owned()))?;
-        let life: LifeRow = unrow(found.value())?;
+        let life = LifeRow::unpack(found.value())?;
         self.kept.lives.keep(object, life.clone());
         Ok(life)
     }
@@ -263,9 +263,9 @@ impl Fold<'_> {
         let mut next: Option<LifeRow> = None;
         for object in self.others(context, meta, own)? {
             let life = self.life_row(object)?;
-            let later = rv::compare(&life.first_rv, rv) == Some(Ordering::Greater);
+            let later = rv::compare(&life.begin.rv, rv) == Some(Ordering::Greater);
             let sooner = next.as_ref().is_none_or(|next| {
-                rv::compare(&life.first_rv, &next.first_rv) == Some(Ordering::Less)
+                rv::compare(&life.begin.rv, &next.begin.rv) == Some(Ordering::Less)
             });
             if later && sooner {
                 next = Some(life);
@@ -273,8 +273,8 @@ impl Fold<'_> {
         }
         let Some(next) = next else { return Ok(()) };
         // It was to be seen when the later one came.
-        let stamp = Stamp { time: stamp.time.max(next.first_time), ..stamp };
-        self.end_unseen(stamp, context, own, Verb::Replaced, &next.first_rv, "")
+        let stamp = Stamp { time: stamp.time.max(next.begin.time), ..stamp };
+        self.end_unseen(stamp, context, own, Verb::Replaced, &next.begin.rv, "")
     }
 
     /// A version comes late: the fold has seen a whole list of a newer version already. Had the
@@ -338,11 +338,11 @@ impl Fold<'_> {
         stream_rv: &str,
     ) -> Result<(), StateError> {
         let life = self.life_row(object)?;
-        let ordered = rv::is_ordered(rv) && rv::is_ordered(&life.last_rv);
+        let ordered = rv::is_ordered(rv) && rv::is_ordered(life.last_rv());
         let last = if ordered {
             self.existing_at(object, &life, rv)?
         } else {
-            life.alive.then(|| life.last_rv.clone())
+            life.ended().is_none().then(|| life.last_rv().to_owned())
         };
         let Some(last) = last else { return Ok(()) };
         let followed = rv::compare(stream_rv, &last) == Some(Ordering::Greater)
@@ -354,7 +354,7 @@ impl Fold<'_> {
 
     /// Whether all that is known of an object is newer than `rv`.
     pub(super) fn first_seen_after(&mut self, object: u64, rv: &str) -> Result<bool, StateError> {
-        let first = self.life_row(object)?.first_rv;
+        let first = self.life_row(object)?.begin.rv;
         Ok(rv::compare(&first, rv) == Some(Ordering::Greater))
     }
 
@@ -396,7 +396,7 @@ impl Fold<'_> {
         if rv::is_ordered(rv) {
             let key = order_key(rv, 0, rank);
             // Most of what is asked for is newer than all that is known.
-            return Ok(key <= life.last_order && self.versions(object, life).get(&key)?.is_some());
+            return Ok(key <= life.last_order() && self.versions(object, life).get(&key)?.is_some());
         }
         let same = |version: &VersionRow| {
             version.rv == rv && version.order().last() == Some(&(rank as u8))
@@ -417,7 +417,7 @@ impl Fold<'_> {
         let change = LogRow::Version(life.type_id, object, key.clone());
         let ordinal = self.log(stamp.index, change)?;
         if let Some(body) = draft.body {
-            life.last_body = self.put_body(&life, body)?;
+            life.begin.last_body = self.put_body(&life, body)?;
         }
         let fact = FactRow {
             verb: draft.verb.code(),
@@ -436,23 +436,13 @@ impl Fold<'_> {
             basis: stamp.basis.code(),
             redacted: draft.redacted,
             number,
-            body: life.last_body,
+            body: life.begin.last_body,
             source: stamp.source,
             version: draft.version.to_owned(),
         };
         versions::put(&mut self.w.versions, object, &mut life, version)?;
         life.versions += 1;
-        life.first_time = life.first_time.min(stamp.time);
-        if life.first_rv.is_empty() || rv::compare(draft.rv, &life.first_rv) == Some(Ordering::Less)
-        {
-            draft.rv.clone_into(&mut life.first_rv);
-        }
-        if key >= life.last_order {
-            life.last_order = key;
-            draft.rv.clone_into(&mut life.last_rv);
-            life.alive = !draft.verb.is_end();
-            life.ended = (!life.alive).then_some((stamp.time, stamp.index));
-        }
+        life.begin.take(stamp.time, draft.rv);
         let newest = self.newest_time(cluster, stamp)?;
         self.keep_existence(object, &mut life, newest)?;
         self.kept.lives.put(object, life);

@@ -14,7 +14,8 @@ use super::names::Chosen;
 use super::read::{Bound, View};
 use super::snapshot::SnapshotQuery;
 use super::types::{AsOf, Cursor, GapSeen, Verb};
-use crate::tables::{ALL, GapRow, LifeRow, LogRow, VersionRow, unrow};
+use crate::life::LifeRow;
+use crate::tables::{ALL, GapRow, LogRow, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, rv};
 
 /// Most rows of the log that one call looks at.

@@ -15,7 +15,8 @@ use super::read::{Bound, View, to_version};
 use super::types::{History, Life, Listing, RequestBasis, RequestRef, Verb, Version};
 use crate::bodies::Place;
 use crate::json::changed_paths;
-use crate::tables::{LifeRow, VersionRow, uid_key};
+use crate::life::LifeRow;
+use crate::tables::{VersionRow, uid_key};
 use crate::{State, StateError, Time};
 
 /// Most objects of one history.
@@ -169,7 +170,7 @@ impl View {
         let exists = !Verb::from_code(last.verb).is_end();
         let began = first.index;
         let mut versions: Vec<Version> = Vec::with_capacity(visible.len());
-        let (mut before, mut time): (Option<String>, i64) = (None, life.first_time);
+        let (mut before, mut time): (Option<String>, i64) = (None, life.begin.time);
         let mut used = BTreeSet::new();
         for row in &visible {
             let wanted = query.changes || !query.list.without_bodies;
@@ -242,7 +243,7 @@ impl View {
         let type_row = self.type_row(life.type_id)?;
         let verb = Verb::from_code(version.verb);
         // A deletion may have been asked for long before the end.
-        let from = if verb.is_end() { life.first_time } else { before };
+        let from = if verb.is_end() { life.begin.time } else { before };
         let from = from.saturating_sub(REQUEST_TOLERANCE_NS);
         let to = version.time.saturating_add(REQUEST_TOLERANCE_NS);
         let mut closest: Option<(u64, i64, u64, bool)> = None;

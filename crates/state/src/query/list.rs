@@ -5,8 +5,9 @@ use super::names::Chosen;
 use super::read::{Bound, View, to_version};
 use super::types::{Listing, Object};
 use super::{Filter, ListQuery};
+use crate::life::LifeRow;
 use crate::spread::each;
-use crate::tables::{LifeRow, VersionRow};
+use crate::tables::VersionRow;
 use crate::{State, StateError};
 
 /// Objects of which it is not worth to start a thread.

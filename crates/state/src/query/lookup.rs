@@ -17,7 +17,8 @@ use super::subject::Subject;
 use super::{AsOf, IpQuery};
 use crate::bodies::Place;
 use crate::fold::ip_key;
-use crate::tables::{FactRow, IpKey, LifeRow, VersionRow, unrow};
+use crate::life::LifeRow;
+use crate::tables::{FactRow, IpKey, VersionRow, unrow};
 use crate::{Point, State, StateError, Time, TimeBasis};
 
 /// Things of some 300 bytes that are kept of what was read. Over that all of it is forgotten and

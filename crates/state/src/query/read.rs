@@ -12,8 +12,9 @@ use super::memo::Memo;
 use super::types::{AsOf, ObjectRef, Verb, Version};
 use crate::bodies::Piece;
 use crate::chunks::{LOG_RECORDS, LogChunk, TIMES_RECORDS, TimesChunk};
+use crate::life::LifeRow;
 use crate::table::Row;
-use crate::tables::{ClusterRow, LifeRow, LogRow, Tables, TypeRow, VersionRow, unrow};
+use crate::tables::{ClusterRow, LogRow, Tables, TypeRow, VersionRow, unrow};
 use crate::versions::Versions;
 use crate::{Point, State, StateError, Time, TimeBasis, rv};
 
@@ -72,14 +73,14 @@ impl Bound {
 
     /// Whether it follows from the life's row alone that the object does not exist.
     fn rules_out(&self, life: &LifeRow) -> bool {
-        if !self.knows(life.first_index) {
+        if !self.knows(life.begin.index) {
             return true;
         }
-        let ended = life.ended.filter(|(_, index)| self.knows(*index));
+        let ended = life.ended().filter(|(_, index)| self.knows(*index));
         match &self.limit {
             Limit::Known => ended.is_some(),
-            Limit::Time(time) => life.first_time > *time || ended.is_some_and(|(t, _)| t <= *time),
-            Limit::Rv(limit) => ended.is_some() && up_to(&life.last_rv, limit),
+            Limit::Time(time) => life.begin.time > *time || ended.is_some_and(|(t, _)| t <= *time),
+            Limit::Rv(limit) => ended.is_some() && up_to(life.last_rv(), limit),
         }
     }
 }
@@ -229,7 +230,7 @@ impl View {
 
     pub(crate) fn life(&self, object: u64) -> Result<LifeRow, StateError> {
         let found = self.rows.lives.get(object)?;
-        found.map_or_else(|| Err(damaged("object")), |found| unrow(found.value()))
+        found.map_or_else(|| Err(damaged("object")), |found| LifeRow::unpack(found.value()))
     }
 
     /// The versions of an object, whatever the bound.

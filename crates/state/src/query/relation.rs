@@ -18,7 +18,8 @@ use super::types::{Cursor, Verb};
 use super::{Filter, endpoints};
 use crate::StateError;
 use crate::fold::{HOST, addresses, ip_key, key_of};
-use crate::tables::{IpKey, LifeRow, TypeRow, VersionRow, uid_key};
+use crate::life::LifeRow;
+use crate::tables::{IpKey, TypeRow, VersionRow, uid_key};
 
 /// Longest owner that is read: a type, a slash and a name, or a uid.
 const OWNER_BYTES_MAX: usize = 512;

@@ -191,7 +191,7 @@ impl Lookup {
             objects.push(entry?.1.value());
         }
         for object in objects {
-            let first = self.timeline(object)?.life.first_index;
+            let first = self.timeline(object)?.life.begin.index;
             if self.known.is_some_and(|known| first <= known) {
                 return Ok(Some(object));
             }

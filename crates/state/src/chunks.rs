@@ -19,46 +19,35 @@ pub(crate) struct LogChunk(pub(crate) Vec<(u64, u32, LogRow)>);
 struct PackedChange {
     /// Within the chunk.
     record: u8,
-    type_id: u32,
-    object: u64,
-    rank: u8,
-    /// Difference of the resource versions; left out where they are no numbers, and of gaps.
-    rv: Option<i64>,
-    order: Option<Vec<u8>>,
-    /// The cluster of a gap; `object` is its number then.
-    gap: Option<u32>,
+    change: PackedRow,
+}
+
+#[derive(Serialize, Deserialize)]
+enum PackedRow {
+    /// Type, object, difference of the resource versions, rank.
+    Numbered(u32, u64, i64, u8),
+    /// Type, object, order key.
+    Other(u32, u64, Vec<u8>),
+    Gap(u32, u32, u64),
 }
 
 impl LogChunk {
     pub(crate) fn pack(&self) -> Vec<u8> {
-        let mut before = 0;
-        let pack = |(index, _, change): &(u64, u32, LogRow)| {
-            // Its remainder is below 64.
-            let record = (index % LOG_RECORDS) as u8;
-            match change {
-                LogRow::Version(type_id, object, order) => {
-                    let numbered = numbered(order);
-                    let rv = numbered.map(|(rv, _)| rv - std::mem::replace(&mut before, rv));
-                    PackedChange {
-                        record,
-                        type_id: *type_id,
-                        object: *object,
-                        rank: numbered.map_or(0, |(_, rank)| rank),
-                        rv,
-                        order: numbered.is_none().then(|| order.clone()),
-                        gap: None,
+        let mut before = 0_i64;
+        let pack = |(index, _, change): &(u64, u32, LogRow)| PackedChange {
+            record: (index % LOG_RECORDS) as u8,
+            change: match change {
+                LogRow::Version(type_id, object, order) => match numbered(order) {
+                    Some((rv, rank)) => {
+                        let rv = rv.wrapping_sub(std::mem::replace(&mut before, rv));
+                        PackedRow::Numbered(*type_id, *object, rv, rank)
                     }
-                }
-                LogRow::Gap(cluster, type_id, number) => PackedChange {
-                    record,
-                    type_id: *type_id,
-                    object: *number,
-                    rank: 0,
-                    rv: None,
-                    order: None,
-                    gap: Some(*cluster),
+                    None => PackedRow::Other(*type_id, *object, order.clone()),
                 },
-            }
+                LogRow::Gap(cluster, type_id, number) => {
+                    PackedRow::Gap(*cluster, *type_id, *number)
+                }
+            },
         };
         crate::tables::row(&self.0.iter().map(pack).collect::<Vec<_>>())
     }
@@ -67,20 +56,19 @@ impl LogChunk {
     pub(crate) fn unpack(number: u64, bytes: &[u8]) -> Result<Self, crate::StateError> {
         let packed: Vec<PackedChange> = crate::tables::unrow(bytes)?;
         let (mut before, mut entries) = (0_i64, Vec::with_capacity(packed.len()));
-        for packed in packed {
-            let index = number * LOG_RECORDS + u64::from(packed.record);
+        for PackedChange { record, change } in packed {
+            let index = number * LOG_RECORDS + u64::from(record);
             let ordinal = match entries.last() {
                 Some((last, ordinal, _)) if *last == index => ordinal + 1,
                 _ => 0,
             };
-            let change = match (packed.gap, packed.order, packed.rv) {
-                (Some(cluster), ..) => LogRow::Gap(cluster, packed.type_id, packed.object),
-                (None, Some(order), _) => LogRow::Version(packed.type_id, packed.object, order),
-                (None, None, rv) => {
-                    before = before.wrapping_add(rv.unwrap_or(0));
-                    let order = rv::numbered_key(before, packed.rank);
-                    LogRow::Version(packed.type_id, packed.object, order)
+            let change = match change {
+                PackedRow::Numbered(type_id, object, rv, rank) => {
+                    before = before.wrapping_add(rv);
+                    LogRow::Version(type_id, object, rv::numbered_key(before, rank))
                 }
+                PackedRow::Other(type_id, object, order) => LogRow::Version(type_id, object, order),
+                PackedRow::Gap(cluster, type_id, number) => LogRow::Gap(cluster, type_id, number),
             };
             entries.push((index, ordinal, change));
         }

@@ -90,6 +90,25 @@ fn take_text(bytes: &mut &[u8], last: bool) -> Option<Vec<u8>> {
     }
 }
 
+impl Part for u8 {
+    type Owned = Self;
+    type View<'a> = Self;
+
+    fn put(view: &Self, out: &mut Vec<u8>, _last: bool) {
+        out.push(*view);
+    }
+
+    fn take(bytes: &mut &[u8], _last: bool) -> Option<Self> {
+        take(bytes).map(|[byte]| byte)
+    }
+
+    fn view(owned: &Self) -> Self {
+        *owned
+    }
+}
+
+/// A byte that says how many follow, and these: the number without the zeros before it. The more
+/// there are the larger it is, so they sort as the numbers do.
 macro_rules! numbers {
     ($($number:ty),*) => {$(
         impl Part for $number {
@@ -97,11 +116,21 @@ macro_rules! numbers {
             type View<'a> = Self;
 
             fn put(view: &Self, out: &mut Vec<u8>, _last: bool) {
-                out.extend_from_slice(&view.to_be_bytes());
+                let zeros = (view.leading_zeros() / 8) as usize;
+                out.push((size_of::<Self>() - zeros) as u8);
+                out.extend_from_slice(&view.to_be_bytes()[zeros..]);
             }
 
             fn take(bytes: &mut &[u8], _last: bool) -> Option<Self> {
-                take(bytes).map(Self::from_be_bytes)
+                let [length] = take(bytes)?;
+                let (number, rest) = bytes.split_at_checked(usize::from(length))?;
+                let zeros = size_of::<Self>().checked_sub(number.len())?;
+                *bytes = rest;
+                let mut whole = [0; size_of::<Self>()];
+                whole[zeros..].copy_from_slice(number);
+                let number = Self::from_be_bytes(whole);
+                // There is one form of a number.
+                ((number.leading_zeros() / 8) as usize == zeros).then_some(number)
             }
 
             fn view(owned: &Self) -> Self {
@@ -111,19 +140,19 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u8, u32, u64);
+numbers!(u32, u64);
 
 impl Part for i64 {
     type Owned = Self;
     type View<'a> = Self;
 
-    fn put(view: &Self, out: &mut Vec<u8>, last: bool) {
-        // So that what is below zero sorts before the rest.
-        u64::put(&(view.cast_unsigned() ^ (1 << 63)), out, last);
+    fn put(view: &Self, out: &mut Vec<u8>, _last: bool) {
+        // So that what is below zero sorts before the rest. Times are large: none has zeros to spare.
+        out.extend_from_slice(&(view.cast_unsigned() ^ (1 << 63)).to_be_bytes());
     }
 
-    fn take(bytes: &mut &[u8], last: bool) -> Option<Self> {
-        u64::take(bytes, last).map(|number| (number ^ (1 << 63)).cast_signed())
+    fn take(bytes: &mut &[u8], _last: bool) -> Option<Self> {
+        take(bytes).map(|number| (u64::from_be_bytes(number) ^ (1 << 63)).cast_signed())
     }
 
     fn view(owned: &Self) -> Self {
@@ -255,7 +284,7 @@ mod tests {
     fn bytes_sort_as_keys_do_and_come_back_as_they_were() {
         let texts = ["", "a", "a\0", "a\0b", "a\u{1}", "ab", "b", "\0", "\0\0", "\u{7f}", "é"];
         let mut keys = Vec::new();
-        for number in [0, 1, u32::MAX] {
+        for number in [0, 1, 255, 256, 65_535, 65_536, u32::MAX] {
             for text in texts {
                 for bytes in [&[][..], &[0], &[0, 0], &[0, 0xff], &[0xff], &[1, 2]] {
                     for time in [i64::MIN, -1, 0, 1, i64::MAX] {
@@ -276,8 +305,13 @@ mod tests {
 
     #[test]
     fn bytes_of_something_else_are_refused() {
-        assert!(Held::<u64>::read(&[0; 7]).is_none());
-        assert!(Held::<u64>::read(&[0; 9]).is_none());
+        assert!(Held::<i64>::read(&[0; 7]).is_none());
+        assert!(Held::<i64>::read(&[0; 9]).is_none());
+        assert_eq!(Held::<u64>::read(&[2, 1, 0]).map(|number| number.value()), Some(256));
+        for bytes in [&[][..], &[2, 1], &[2, 1, 0, 0], &[2, 0, 1], &[9, 1, 0, 0, 0, 0, 0, 0, 0, 0]]
+        {
+            assert!(Held::<u64>::read(bytes).is_none(), "{bytes:?}");
+        }
         assert!(Held::<bool>::read(&[2]).is_none());
         assert!(Held::<(&str, u32)>::read(b"no end").is_none());
         assert!(Held::<(&str, u32)>::read(b"bad mark\0\x01\0\0\0\0").is_none());

@@ -3,7 +3,8 @@
 //! The bodies of one type and namespace go to one chunk, in the order of the log, until it has
 //! [`CHUNK_BYTES`] of text. Then all of them are compressed together: what one version repeats of the
 //! one before it, and what objects of the same make repeat of each other, costs next to nothing.
-//! Until then each batch adds a piece of what it brought.
+//! Until then each batch adds a piece of what it brought. Both are told from a base (`bases`), if
+//! there is one.
 //!
 //! Which body stands at which place is a function of the records alone; which pieces a chunk has
 //! before it is whole is not.
@@ -12,19 +13,15 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use zstd::bulk::{Compressor, Decompressor};
 
 use crate::StateError;
+use crate::bases::{self, Base, Packer};
 use crate::generations::Generations;
 use crate::tables::{row, unrow};
 
 /// A chunk with this much text is whole. The more is compressed together the less each body takes,
 /// and the more has to be read for one; this much is read in 50 µs.
 pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
-/// Level of zstd for whole chunks.
-const WHOLE_LEVEL: i32 = 6;
-/// Level of zstd for pieces, which are compressed once more.
-const PIECE_LEVEL: i32 = 1;
 /// Longest text of a piece. JSON of one object has at most a few MiB; this bounds what a damaged row
 /// can ask for.
 const TEXT_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -50,6 +47,8 @@ pub(crate) struct Piece {
 
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
+    /// The base that they are compressed against.
+    base: Option<u64>,
     /// Bytes of each body.
     lengths: Cow<'a, [u32]>,
     /// All of them together, compressed.
@@ -58,12 +57,19 @@ struct Packed<'a> {
 
 impl Piece {
     /// Adds a body.
-    pub(crate) fn push(&mut self, body: &str) -> Result<(), StateError> {
+    pub(crate) fn push(&mut self, body: &[u8]) -> Result<(), StateError> {
         let length = u32::try_from(body.len());
         let length = length.map_err(|_| StateError::Engine("an object of over 4 GiB".into()))?;
         self.lengths.push(length);
-        self.text.extend_from_slice(body.as_bytes());
+        self.text.extend_from_slice(body);
         Ok(())
+    }
+
+    /// A piece of one body, which need not be UTF-8.
+    pub(crate) fn of_text(text: &[u8]) -> Result<Self, StateError> {
+        let mut piece = Self::default();
+        piece.push(text)?;
+        Ok(piece)
     }
 
     /// Adds all bodies of another piece.
@@ -91,51 +97,37 @@ impl Piece {
         })
     }
 
-    /// A row of the table of bodies.
-    pub(crate) fn read(stored: &[u8]) -> Result<Self, StateError> {
-        let Packed { lengths, data } = unrow(stored)?;
-        let length: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+    /// The text of all bodies.
+    pub(crate) fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+
+    /// The row of it; `whole` if it is all of its chunk.
+    pub(crate) fn pack(
+        &self,
+        packer: &mut Packer,
+        whole: bool,
+        base: Option<(u64, &Base)>,
+    ) -> Result<Vec<u8>, StateError> {
+        let data = packer.pack(&self.text, whole, base.map(|(_, base)| base))?;
+        let lengths = Cow::Borrowed(self.lengths.as_slice());
+        Ok(row(&Packed { base: base.map(|(number, _)| number), lengths, data: &data }))
+    }
+
+    /// Reads a row; `base` gives the base with a number.
+    pub(crate) fn read(
+        stored: &[u8],
+        base: impl FnOnce(u64) -> Result<Arc<Base>, StateError>,
+    ) -> Result<Self, StateError> {
+        let packed: Packed<'_> = unrow(stored)?;
+        let length: u64 = packed.lengths.iter().map(|length| u64::from(*length)).sum();
         if length > TEXT_BYTES_MAX {
             return Err(damaged("its piece is over the limit"));
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let text = DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
-            Some(decompressor) => decompressor.decompress(data, length),
-            None => zstd::bulk::decompress(data, length),
-        });
-        let text = text.map_err(|error| damaged(&error.to_string()))?;
-        if text.len() == length {
-            Ok(Self { lengths: lengths.into_owned(), text })
-        } else {
-            Err(damaged("it has another length"))
-        }
-    }
-}
-
-thread_local! {
-    /// Setting one up takes as long as reading a chunk.
-    static DECOMPRESSOR: std::cell::RefCell<Option<Decompressor<'static>>> =
-        std::cell::RefCell::new(Decompressor::new().ok());
-}
-
-/// Compresses pieces.
-#[derive(Default)]
-pub(crate) struct Packer {
-    piece: Option<Compressor<'static>>,
-    whole: Option<Compressor<'static>>,
-}
-
-impl Packer {
-    /// A piece as it is stored; `whole` if it is all of its chunk.
-    pub(crate) fn pack(&mut self, piece: &Piece, whole: bool) -> Result<Vec<u8>, StateError> {
-        let (kept, level) =
-            if whole { (&mut self.whole, WHOLE_LEVEL) } else { (&mut self.piece, PIECE_LEVEL) };
-        let compressor = match kept {
-            Some(compressor) => compressor,
-            None => kept.insert(Compressor::new(level)?),
-        };
-        let data = compressor.compress(&piece.text)?;
-        Ok(row(&Packed { lengths: Cow::Borrowed(&piece.lengths), data: &data }))
+        let base = packed.base.map(base).transpose()?;
+        let text = bases::unpack(packed.data, length, base.as_deref())?;
+        Ok(Self { lengths: packed.lengths.into_owned(), text })
     }
 }
 
@@ -194,7 +186,7 @@ mod tests {
 
     fn piece(bodies: &[String]) -> Piece {
         let mut piece = Piece::default();
-        bodies.iter().for_each(|body| piece.push(body).unwrap());
+        bodies.iter().for_each(|body| piece.push(body.as_bytes()).unwrap());
         piece
     }
 
@@ -202,11 +194,12 @@ mod tests {
     fn pieces_come_back_as_they_were() {
         let (bodies, mut packer) = (bodies(), Packer::default());
         for whole in [false, true] {
-            let stored = packer.pack(&piece(&bodies), whole).unwrap();
-            let read = Piece::read(&stored).unwrap();
+            let stored = piece(&bodies).pack(&mut packer, whole, None).unwrap();
+            let none = |_| unreachable!("there is no base");
+            let read = Piece::read(&stored, none).unwrap();
             assert!(read.bodies().eq(bodies.iter().map(String::as_bytes)));
             for end in 0..stored.len() {
-                Piece::read(&stored[..end]).unwrap_err();
+                Piece::read(&stored[..end], none).unwrap_err();
             }
         }
     }

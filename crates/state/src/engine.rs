@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::StateError;
+use crate::bases::Bases;
 use crate::bodies::Pieces;
 use crate::fold::{Applied, Fold, FoldRecord, Kept};
 use crate::query::memo::Memo;
@@ -60,6 +61,8 @@ struct Inner {
     /// Of whoever folds; forgotten when a batch fails.
     kept: Mutex<Kept>,
     pieces: Pieces,
+    /// For questions; who folds has their own.
+    bases: Bases,
     /// What questions have read of the newest state.
     memo: Mutex<Arc<Memo>>,
     next: watch::Sender<u64>,
@@ -123,9 +126,10 @@ impl State {
                 .max_memtable_size(LIVE_BUFFER_BYTES)
                 .compaction_strategy(Arc::new(strategy))
         })?;
-        let (kept, pieces, memo) = (Mutex::default(), Pieces::default(), Mutex::default());
+        let (kept, memo) = (Mutex::default(), Mutex::default());
+        let (pieces, bases) = (Pieces::default(), Bases::default());
         let (next, _temporary) = (watch::Sender::new(0), temporary);
-        let inner = Inner { db, rows, bodies, live, kept, pieces, memo, next, _temporary };
+        let inner = Inner { db, rows, bodies, live, kept, pieces, bases, memo, next, _temporary };
         let mut tables = inner.tables();
         let next = tables.meta.get("next_index")?.map_or(0, |next| next.value());
         inner.next.send_replace(next);
@@ -224,6 +228,10 @@ impl State {
 
     pub(crate) fn pieces(&self) -> &Pieces {
         &self.inner.pieces
+    }
+
+    pub(crate) fn bases(&self) -> &Bases {
+        &self.inner.bases
     }
 
     /// What was read of the state before this record.

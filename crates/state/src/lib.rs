@@ -9,6 +9,7 @@
 //! batches they came in. The engine's file holds nothing that is not in the log: it can be
 //! deleted and folded again.
 
+mod bases;
 mod bodies;
 mod chunks;
 mod engine;

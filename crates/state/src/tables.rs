@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::StateError;
+use crate::bases::Bases;
 use crate::bodies::{Piece, Place};
 use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 6;
+pub(crate) const FORMAT: u64 = 7;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;
@@ -77,9 +78,10 @@ macro_rules! tables {
                         }
                     }
                 })*
+                let bases = Bases::default();
                 for row in self.bodies.iter() {
                     let (key, value) = row?;
-                    let ((chunk, first), piece) = (key.value(), Piece::read(value.value())?);
+                    let ((chunk, first), piece) = (key.value(), Piece::read(value.value(), |number| bases.get(self, number))?);
                     for (at, body) in (first..).zip(piece.bodies()) {
                         hash.update(chunk.to_be_bytes());
                         hash.update(at.to_be_bytes());
@@ -158,6 +160,9 @@ tables! {
     versions: (u64, &'static [u8]) => &'static [u8];
     /// (chunk, place in it of the first body) → [`Piece`].
     bodies in bodies: (u64, u32) => &'static [u8];
+    /// Number → text that others are compressed against, as a [`Piece`], see [`crate::bases`]. It has
+    /// the number of the chunk that it is of.
+    bases in bodies: u64 => &'static [u8];
     /// (type, namespace) → chunk that takes their bodies, how many it has, and bytes of their text.
     chunks in live: (u32, &'static str) => (u64, u32, u64);
     /// (uid, object): some version of the object names the uid, which is not its own. Uids are keys
@@ -225,6 +230,8 @@ pub(crate) struct TypeRow {
     pub(crate) recorded: bool,
     /// Newest resource version that any source has shown, of an object or a whole list.
     pub(crate) newest_rv: String,
+    /// Against which its bodies are compressed.
+    pub(crate) base: Option<u64>,
 }
 
 /// A source in its newest boot.

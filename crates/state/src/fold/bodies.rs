@@ -1,10 +1,13 @@
 //! Writing bodies: to which chunk each goes, and when a chunk is whole.
 
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use super::Fold;
 use crate::StateError;
-use crate::bodies::{CHUNK_BYTES, Packer, Piece, Place};
+use crate::bases::{BASE_BYTES, BASE_CHUNKS, Base, Packer};
+use crate::bodies::{CHUNK_BYTES, Piece, Place};
+use crate::key::Held;
 use crate::life::LifeRow;
 use crate::spread::each_with;
 
@@ -24,6 +27,7 @@ pub(super) struct Loose {
     first: u32,
     piece: Piece,
     whole: bool,
+    base: Option<(u64, Arc<Base>)>,
 }
 
 /// Pieces of which it is not worth to start a thread.
@@ -33,7 +37,8 @@ const ALONE_MAX: usize = 32;
 type Packed = ((u64, u32), Vec<u8>);
 
 fn pack(packer: &mut Packer, loose: Loose) -> Result<Option<Packed>, StateError> {
-    let packed = packer.pack(&loose.piece, loose.whole)?;
+    let base = loose.base.as_ref().map(|(number, base)| (*number, base.as_ref()));
+    let packed = loose.piece.pack(packer, loose.whole, base)?;
     Ok(Some(((loose.chunk, loose.first), packed)))
 }
 
@@ -52,31 +57,68 @@ impl Fold<'_> {
                 entry.insert(OpenChunk { number, count, bytes, piece: Piece::default() })
             }
         };
-        let place = Place { chunk: chunk.number, at: chunk.count };
-        chunk.piece.push(body)?;
+        let (number, before) = (chunk.number, chunk.bytes);
+        let place = Place { chunk: number, at: chunk.count };
+        chunk.piece.push(body.as_bytes())?;
         chunk.count += 1;
         chunk.bytes += body.len() as u64;
-        if chunk.bytes >= CHUNK_BYTES {
+        let whole = chunk.bytes >= CHUNK_BYTES;
+        if (before..chunk.bytes).contains(&(BASE_BYTES - 1)) {
+            self.keep_base(life, number)?;
+        }
+        if whole {
             self.close_chunk(life)?;
         }
         Ok(place)
+    }
+
+    /// Makes the first bodies of a chunk the base of their type, if it is time for one.
+    fn keep_base(&mut self, life: &LifeRow, number: u64) -> Result<(), StateError> {
+        let known = self.type_row(life.type_id)?.base;
+        if known.is_some_and(|known| number < known.saturating_add(BASE_CHUNKS)) {
+            return Ok(());
+        }
+        let (mut first, _) = self.stored(number)?;
+        if let Some(chunk) = self.chunks.get(&(life.type_id, life.namespace.clone())) {
+            first.append(chunk.piece.clone());
+        }
+        let text = first.into_text();
+        let text = &text[..text.len().min(BASE_BYTES as usize)];
+        let packed = Piece::of_text(text)?.pack(&mut Packer::default(), true, None)?;
+        self.w.bases.insert(number, packed.as_slice());
+        self.type_row(life.type_id)?.base = Some(number);
+        Ok(())
+    }
+
+    /// The base of a type, and its number.
+    fn base(&mut self, type_id: u32) -> Result<Option<(u64, Arc<Base>)>, StateError> {
+        let Some(number) = self.type_row(type_id)?.base else { return Ok(None) };
+        Ok(Some((number, self.kept.bases.get(&self.w, number)?)))
+    }
+
+    /// The bodies of a chunk that are stored, and under which keys.
+    fn stored(&self, chunk: u64) -> Result<(Piece, Vec<Held<(u64, u32)>>), StateError> {
+        let (mut all, mut keys) = (Piece::default(), Vec::new());
+        for row in self.w.bodies.range((chunk, 0)..=(chunk, u32::MAX)) {
+            let (key, piece) = row?;
+            let base = |number| self.kept.bases.get(&self.w, number);
+            all.append(Piece::read(piece.value(), base)?);
+            keys.push(key);
+        }
+        Ok((all, keys))
     }
 
     /// Compresses all bodies of a chunk together.
     fn close_chunk(&mut self, life: &LifeRow) -> Result<(), StateError> {
         let key = (life.type_id, life.namespace.clone());
         let Some(chunk) = self.chunks.remove(&key) else { return Ok(()) };
-        let (mut whole, mut stored) = (Piece::default(), Vec::new());
-        for row in self.w.bodies.range((chunk.number, 0)..=(chunk.number, u32::MAX)) {
-            let (key, piece) = row?;
-            whole.append(Piece::read(piece.value())?);
-            stored.push(key);
-        }
+        let (mut whole, stored) = self.stored(chunk.number)?;
         whole.append(chunk.piece);
         for key in stored {
             self.w.bodies.remove(key.value());
         }
-        self.pieces.push(Loose { chunk: chunk.number, first: 0, piece: whole, whole: true });
+        let base = self.base(life.type_id)?;
+        self.pieces.push(Loose { chunk: chunk.number, first: 0, piece: whole, whole: true, base });
         self.w.chunks.remove((life.type_id, life.namespace.as_str()));
         Ok(())
     }
@@ -90,7 +132,8 @@ impl Fold<'_> {
             let brought = u32::try_from(chunk.piece.len()).unwrap_or(u32::MAX);
             let first = chunk.count.saturating_sub(brought);
             let (number, piece) = (chunk.number, chunk.piece);
-            self.pieces.push(Loose { chunk: number, first, piece, whole: false });
+            let base = self.base(type_id)?;
+            self.pieces.push(Loose { chunk: number, first, piece, whole: false, base });
             let row = (chunk.number, chunk.count, chunk.bytes);
             self.w.chunks.insert((type_id, namespace.as_str()), row);
         }

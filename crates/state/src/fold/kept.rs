@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::Fold;
-use crate::bodies::Packer;
+use crate::bases::{Bases, Packer};
 use crate::generations::Generations;
 use crate::life::LifeRow;
 use crate::tables::{FactRow, SpanList};
@@ -25,6 +25,7 @@ pub(super) type UidKey = (u32, Vec<u8>, u32);
 pub(crate) struct Kept {
     /// One for each core.
     pub(super) packers: Vec<Packer>,
+    pub(super) bases: Bases,
     pub(super) lives: Lives,
     /// Objects by their uids.
     pub(super) uids: Generations<UidKey, u64, UIDS_KEPT>,

@@ -279,7 +279,8 @@ impl View {
             let range = (place.chunk, 0)..=(place.chunk, place.at);
             let found = self.rows.bodies.range(range).next_back();
             let (key, piece) = found.ok_or_else(|| damaged("body"))??;
-            Ok((key.value().1, Piece::read(piece.value())?))
+            let base = |number| self.state.bases().get(&self.rows, number);
+            Ok((key.value().1, Piece::read(piece.value(), base)?))
         })
     }
 

@@ -114,6 +114,12 @@ impl Piece {
         Ok(row(&Packed { base: base.map(|(number, _)| number), lengths, data: &data }))
     }
 
+    /// Whether a row has so many bodies that one is at this place in it.
+    pub(crate) fn holds(stored: &[u8], at: u32) -> Result<bool, StateError> {
+        let packed: Packed<'_> = unrow(stored)?;
+        Ok((at as usize) < packed.lengths.len())
+    }
+
     /// Reads a row; `base` gives the base with a number.
     pub(crate) fn read(
         stored: &[u8],

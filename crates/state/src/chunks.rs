@@ -7,7 +7,9 @@ use crate::rv;
 use crate::tables::LogRow;
 
 /// Records of one row of the sequence of changes.
-pub(crate) const LOG_RECORDS: u64 = 64;
+pub(crate) const LOG_RECORDS: u64 = 256;
+/// Level of zstd for such a row.
+const LOG_LEVEL: i32 = 3;
 /// Records of one row of times.
 pub(crate) const TIMES_RECORDS: u64 = 256;
 
@@ -32,7 +34,7 @@ enum PackedRow {
 }
 
 impl LogChunk {
-    pub(crate) fn pack(&self) -> Vec<u8> {
+    pub(crate) fn pack(&self) -> Result<Vec<u8>, crate::StateError> {
         let mut before = 0_i64;
         let pack = |(index, _, change): &(u64, u32, LogRow)| PackedChange {
             record: (index % LOG_RECORDS) as u8,
@@ -49,12 +51,15 @@ impl LogChunk {
                 }
             },
         };
-        crate::tables::row(&self.0.iter().map(pack).collect::<Vec<_>>())
+        let changes = crate::tables::row(&self.0.iter().map(pack).collect::<Vec<_>>());
+        Ok(zstd::bulk::compress(&changes, LOG_LEVEL)?)
     }
 
     /// The chunk with this number.
     pub(crate) fn unpack(number: u64, bytes: &[u8]) -> Result<Self, crate::StateError> {
-        let packed: Vec<PackedChange> = crate::tables::unrow(bytes)?;
+        let changes = zstd::stream::decode_all(bytes);
+        let changes = changes.map_err(|error| crate::StateError::Damaged(error.to_string()))?;
+        let packed: Vec<PackedChange> = crate::tables::unrow(&changes)?;
         let (mut before, mut entries) = (0_i64, Vec::with_capacity(packed.len()));
         for PackedChange { record, change } in packed {
             let index = number * LOG_RECORDS + u64::from(record);
@@ -154,7 +159,7 @@ mod tests {
             (703, 1, LogRow::Version(4, 1, key("9223372036854775807", Rank::Body))),
         ];
         let chunk = LogChunk(entries);
-        assert_eq!(LogChunk::unpack(10, &chunk.pack()).unwrap(), chunk);
+        assert_eq!(LogChunk::unpack(2, &chunk.pack().unwrap()).unwrap(), chunk);
     }
 
     #[test]

@@ -5,17 +5,19 @@
 use std::collections::BTreeMap;
 
 use super::Fold;
+use crate::StateError;
 use crate::bases::{Bases, Packer};
 use crate::generations::Generations;
 use crate::life::LifeRow;
 use crate::tables::{FactRow, SpanList};
 
-/// Rows of objects that are kept; at any time there are up to twice as many, as of the others here.
-const LIVES_KEPT: usize = 32_768;
+/// Rows of objects that are kept, of some 150 bytes; at any time there are up to twice as many, as of
+/// the others here.
+const LIVES_KEPT: usize = 131_072;
 /// Objects of which the facts are kept.
 const ADDRESSED_KEPT: usize = 8_192;
 /// Uids that are kept.
-const UIDS_KEPT: usize = 32_768;
+const UIDS_KEPT: usize = 131_072;
 
 /// Cluster, key of a uid, type.
 pub(super) type UidKey = (u32, Vec<u8>, u32);
@@ -44,20 +46,23 @@ pub(super) struct Addressed {
 #[derive(Default)]
 pub(super) struct Lives {
     /// As they are in the table.
-    kept: Generations<u64, LifeRow, LIVES_KEPT>,
+    kept: Generations<u64, Box<[u8]>, LIVES_KEPT>,
     /// Not written yet.
     changed: BTreeMap<u64, LifeRow>,
 }
 
 impl Lives {
     /// The row of an object, if it is here.
-    pub(super) fn get(&mut self, object: u64) -> Option<&LifeRow> {
-        self.changed.get(&object).or_else(|| self.kept.get(&object))
+    pub(super) fn get(&mut self, object: u64) -> Result<Option<LifeRow>, StateError> {
+        if let Some(life) = self.changed.get(&object) {
+            return Ok(Some(life.clone()));
+        }
+        self.kept.get(&object).map(|row| LifeRow::unpack(row)).transpose()
     }
 
     /// Keeps a row as it is in the table.
-    pub(super) fn keep(&mut self, object: u64, life: LifeRow) {
-        self.kept.put(object, life, 1);
+    pub(super) fn keep(&mut self, object: u64, row: &[u8]) {
+        self.kept.put(object, row.into(), 1);
     }
 
     /// Takes a row that is to be written.
@@ -70,8 +75,9 @@ impl Fold<'_> {
     /// Writes the rows of objects that this batch changed.
     pub(super) fn put_lives(&mut self) {
         for (object, life) in std::mem::take(&mut self.kept.lives.changed) {
-            self.w.lives.insert(object, life.pack().as_slice());
-            self.kept.lives.keep(object, life);
+            let row = life.pack();
+            self.w.lives.insert(object, row.as_slice());
+            self.kept.lives.keep(object, &row);
         }
     }
 }

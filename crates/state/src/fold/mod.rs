@@ -239,7 +239,7 @@ impl<'f> Fold<'f> {
     fn put_log(&mut self) -> Result<(), StateError> {
         let (number, chunk) = &self.log;
         if !chunk.0.is_empty() {
-            self.w.log.insert(*number, chunk.pack().as_slice());
+            self.w.log.insert(*number, chunk.pack()?.as_slice());
         }
         Ok(())
     }

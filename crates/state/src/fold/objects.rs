@@ -204,14 +204,13 @@ impl Fold<'_> {
     }
 
     pub(super) fn life_row(&mut self, object: u64) -> Result<LifeRow, StateError> {
-        if let Some(life) = self.kept.lives.get(object) {
-            return Ok(life.clone());
+        if let Some(life) = self.kept.lives.get(object)? {
+            return Ok(life);
         }
         let found = self.w.lives.get(object)?;
         let found = found.ok_or_else(|| StateError::Damaged("no such object".to_owned()))?;
-        let life = LifeRow::unpack(found.value())?;
-        self.kept.lives.keep(object, life.clone());
-        Ok(life)
+        self.kept.lives.keep(object, found.value());
+        LifeRow::unpack(found.value())
     }
 
     /// All lives of a name.

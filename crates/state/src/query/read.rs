@@ -275,11 +275,17 @@ impl View {
     /// The JSON of a version.
     pub(crate) fn body(&self, version: &VersionRow) -> Result<String, StateError> {
         let place = version.body;
+        let base = |number| self.state.bases().get(&self.rows, number);
         self.state.pieces().body(place, || {
+            // Most chunks are whole: to look for that one piece is less work than to begin a range.
+            if let Some(piece) = self.rows.bodies.get((place.chunk, 0))?
+                && Piece::holds(piece.value(), place.at)?
+            {
+                return Ok((0, Piece::read(piece.value(), base)?));
+            }
             let range = (place.chunk, 0)..=(place.chunk, place.at);
             let found = self.rows.bodies.range(range).next_back();
             let (key, piece) = found.ok_or_else(|| damaged("body"))??;
-            let base = |number| self.state.bases().get(&self.rows, number);
             Ok((key.value().1, Piece::read(piece.value(), base)?))
         })
     }

@@ -33,6 +33,8 @@ pub(super) struct Loose {
 /// Pieces of which it is not worth to start a thread.
 const ALONE_MAX: usize = 32;
 
+/// Under which key a piece is stored.
+type PieceKey = Held<(u64, u32)>;
 /// Where a piece is stored, and what.
 type Packed = ((u64, u32), Vec<u8>);
 
@@ -97,7 +99,7 @@ impl Fold<'_> {
     }
 
     /// The bodies of a chunk that are stored, and under which keys.
-    fn stored(&self, chunk: u64) -> Result<(Piece, Vec<Held<(u64, u32)>>), StateError> {
+    fn stored(&self, chunk: u64) -> Result<(Piece, Vec<PieceKey>), StateError> {
         let (mut all, mut keys) = (Piece::default(), Vec::new());
         for row in self.w.bodies.range((chunk, 0)..=(chunk, u32::MAX)) {
             let (key, piece) = row?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zstd::zstd_safe::{CCtx, CDict, DCtx, DDict};
 
 use crate::StateError;
-use crate::bodies::Piece;
+use crate::bodies::{Piece, damaged};
 use crate::generations::Generations;
 use crate::tables::Tables;
 
@@ -107,10 +107,6 @@ pub(crate) fn unpack(
     });
     done.map_err(|code| damaged(zstd::zstd_safe::get_error_name(code)))?;
     if text.len() == length { Ok(text) } else { Err(damaged("it has another length")) }
-}
-
-fn damaged(what: &str) -> StateError {
-    StateError::Damaged(format!("a body cannot be read: {what}"))
 }
 
 #[cfg(test)]

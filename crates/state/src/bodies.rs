@@ -178,7 +178,8 @@ impl Pieces {
     }
 }
 
-fn damaged(what: &str) -> StateError {
+/// A row of bodies is not what was written.
+pub(crate) fn damaged(what: &str) -> StateError {
     StateError::Damaged(format!("a body cannot be read: {what}"))
 }
 

@@ -66,6 +66,38 @@ fn batches_leave_no_trace() {
     assert_eq!(digest(&mut || usize::try_from(random.next() % 90).unwrap()), whole);
 }
 
+/// Enough of them that they are compressed against a base, and that chunks become whole.
+#[test]
+fn bodies_come_back_to_the_letter_however_they_are_stored() {
+    let mut log = Log::new();
+    log.open(100 * S);
+    log.list_of(101 * S, PODS, "10", &[]);
+    let mut random = Random(7);
+    let mut written = Vec::new();
+    for number in 0..600_u64 {
+        let filler: String = (0..100).map(|_| format!("{:x} ü ", random.next())).collect();
+        let body = format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"a","namespace":"n{}","uid":"u{}","resourceVersion":"{}","annotations":{{"note":"{filler}"}}}}}}"#,
+            number % 3,
+            number % 3,
+            11 + number,
+        );
+        let index = log.event(102 * S + i64::try_from(number).unwrap(), PODS, "MODIFIED", &body);
+        written.push((index, format!("n{}", number % 3), body));
+    }
+    for batch in [1, 50, 1_000] {
+        let state = State::temporary().unwrap();
+        fold_into(&state, &log.records, batch);
+        for (index, namespace, body) in &written {
+            let filter = Filter { namespace: Some(namespace.clone()), ..pods() };
+            let found = state.list(&ListQuery::new(filter, Point::Index(*index))).unwrap();
+            let [object] = &found.objects[..] else { panic!("{index}: {}", found.objects.len()) };
+            let shown = object.version.object.as_ref().map(|object| object.get());
+            assert_eq!(shown, Some(body.as_str()), "{index} in batches of {batch}");
+        }
+    }
+}
+
 #[test]
 fn every_kind_of_record_folds_alike_one_by_one() {
     let log = relisted();

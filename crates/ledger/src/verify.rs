@@ -149,8 +149,9 @@ impl BlockCheck<'_> {
                 // Behind a wrong length nothing is where it was.
                 _ => {
                     let named = fault.entry.map(|entry| self.first + entry as u64);
-                    let records = named.map_or(self.all(), |index| index..index + 1);
-                    self.fault(records, bytes, fault.what);
+                    let named = named.filter(|_| read.framed).map(|index| index..index + 1);
+                    let end = if read.framed { bytes.end } else { self.payloads_bytes.end };
+                    self.fault(named.unwrap_or(self.all()), bytes.start..end, fault.what);
                 }
             }
         }

@@ -75,7 +75,7 @@ pub(crate) struct ObjectBuilder {
     next: u64,
     headers: Vec<u8>,
     payloads: Parts,
-    /// Leaves of the block that is being filled.
+    /// Leaves of the block that is being filled, where it may become a bare one.
     leaves: Vec<Hash>,
     /// Of the secrets that the object will have.
     salts: SaltTable,
@@ -190,7 +190,9 @@ impl ObjectBuilder {
         self.headers.reserve(entry_len(header));
         push_entry(&mut self.headers, header, &leaf, data_key, payload.len());
         self.payloads.push(payload);
-        self.leaves.push(leaf);
+        if self.compressor.is_some() {
+            self.leaves.push(leaf);
+        }
         self.payload_digest |= data_key != CLEAR;
         self.in_block += 1;
         self.next += 1;

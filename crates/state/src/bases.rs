@@ -5,13 +5,13 @@
 //! was compressed against a base needs it for ever. Which text it is is a function of the records
 //! alone.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use zstd::zstd_safe::{CCtx, CDict, DCtx, DDict};
 
 use crate::StateError;
 use crate::bodies::{Piece, damaged};
-use crate::generations::Generations;
+use crate::generations::{Generations, get_or};
 use crate::tables::Tables;
 
 /// Bytes of text of a base. More makes bodies hardly smaller.
@@ -47,16 +47,12 @@ pub(crate) struct Bases(Mutex<Generations<u64, Arc<Base>, KEPT>>);
 impl Bases {
     /// The base with a number.
     pub(crate) fn get(&self, tables: &Tables, number: u64) -> Result<Arc<Base>, StateError> {
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(base) = kept().get(&number) {
-            return Ok(Arc::clone(base));
-        }
-        let found = tables.bases.get(number)?;
-        let found = found.ok_or_else(|| StateError::Damaged("no such base".to_owned()))?;
-        let text = Piece::read(found.value(), |_| Err(damaged("a base has a base")))?.into_text();
-        let base = Arc::new(Base::new(text));
-        kept().put(number, Arc::clone(&base), 1);
-        Ok(base)
+        get_or(&self.0, number, || {
+            let found = tables.bases.get(number)?;
+            let found = found.ok_or_else(|| StateError::Damaged("no such base".to_owned()))?;
+            let piece = Piece::read(found.value(), |_| Err(damaged("a base has a base")))?;
+            Ok((Base::new(piece.into_text()), 1))
+        })
     }
 }
 

@@ -37,6 +37,7 @@ impl LogChunk {
     pub(crate) fn pack(&self) -> Result<Vec<u8>, crate::StateError> {
         let mut before = 0_i64;
         let pack = |(index, _, change): &(u64, u32, LogRow)| PackedChange {
+            // Its remainder is below 256.
             record: (index % LOG_RECORDS) as u8,
             change: match change {
                 LogRow::Version(type_id, object, order) => match numbered(order) {

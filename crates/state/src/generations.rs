@@ -1,10 +1,11 @@
 //! A cache of what was used lately, of bounded weight.
 //!
-//! Not here: locks, and what must not be forgotten. What was not used while others of the limit's
+//! Not here: what must not be forgotten. What was not used while others of the limit's
 //! weight were put is forgotten; it never holds more than twice the limit, and one thing.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module.
 pub(crate) struct Generations<K, V, const LIMIT: usize> {
@@ -57,6 +58,23 @@ impl<K: Eq + Hash, V, const LIMIT: usize> Generations<K, V, LIMIT> {
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
+}
+
+/// What is kept under a key for several threads, or is read now, with its weight. Nobody waits for a
+/// read: two threads may read the same.
+pub(crate) fn get_or<K: Eq + Hash, V, const LIMIT: usize, E>(
+    kept: &Mutex<Generations<K, Arc<V>, LIMIT>>,
+    key: K,
+    read: impl FnOnce() -> Result<(V, usize), E>,
+) -> Result<Arc<V>, E> {
+    let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(value) = lock().get(&key) {
+        return Ok(Arc::clone(value));
+    }
+    let (value, weight) = read()?;
+    let value = Arc::new(value);
+    lock().put(key, Arc::clone(&value), weight);
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::gaps::Watched;
-use crate::generations::Generations;
+use crate::generations::{Generations, get_or};
 use crate::tables::{ClusterRow, TypeRow};
 use crate::{StateError, TimeBasis};
 
@@ -48,13 +48,11 @@ impl Memo {
         read: impl FnOnce() -> Result<Watched, StateError>,
     ) -> Result<Arc<Watched>, StateError> {
         let key = (cluster, group.to_owned(), resource.to_owned());
-        let kept = || self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watched) = kept().get(&key) {
-            return Ok(Arc::clone(watched));
-        }
-        let watched = Arc::new(read()?);
-        kept().put(key, Arc::clone(&watched), 1 + watched.rows_len());
-        Ok(watched)
+        get_or(&self.watched, key, || {
+            let watched = read()?;
+            let weight = 1 + watched.rows_len();
+            Ok((watched, weight))
+        })
     }
 }
 

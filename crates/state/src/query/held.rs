@@ -120,11 +120,36 @@ impl Lookup {
     ) -> Result<(Vec<ObjectRef>, u64), StateError> {
         let (from, to) = asked.widened();
         let cluster = self.scopes[asked.scope].cluster;
-        let objects = if self.whole {
+        let mut waiting = if self.whole {
+            // The span of such a pod is its lease: nobody's report ends it (`span::list`).
             self.spanning(&NO_ADDRESS, cluster, from, to)?
         } else {
-            self.once_unaddressed(cluster)?
+            self.once_unaddressed(cluster, from, to)?
         };
+        waiting.sort_unstable();
+        let mut shown = Vec::new();
+        for object in waiting.iter().take(UNADDRESSED_SHOWN) {
+            shown.push(self.reference(*object, i64::MIN)?);
+        }
+        Ok((shown, waiting.len() as u64))
+    }
+
+    /// Pods that may have run then and of which no address was known yet.
+    fn once_unaddressed(
+        &mut self,
+        cluster: u32,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<u64>, StateError> {
+        let Some(known) = self.known else { return Ok(Vec::new()) };
+        let start = (cluster, known.saturating_add(1), 0);
+        let mut objects = Vec::new();
+        for entry in self.view.rows.unaddressed.range(start..=(cluster, u64::MAX, u64::MAX)) {
+            let (key, first) = entry?;
+            if first.value() <= known {
+                objects.push(key.value().2);
+            }
+        }
         let mut waiting = Vec::new();
         for object in objects {
             let leases = self.kept_held((NO_ADDRESS, object), |lookup| {
@@ -136,26 +161,7 @@ impl Lookup {
                 waiting.push(object);
             }
         }
-        waiting.sort_unstable();
-        let mut shown = Vec::new();
-        for object in waiting.iter().take(UNADDRESSED_SHOWN) {
-            shown.push(self.reference(*object, i64::MIN)?);
-        }
-        Ok((shown, waiting.len() as u64))
-    }
-
-    /// Pods of which no address was known yet.
-    fn once_unaddressed(&self, cluster: u32) -> Result<Vec<u64>, StateError> {
-        let Some(known) = self.known else { return Ok(Vec::new()) };
-        let start = (cluster, known.saturating_add(1), 0);
-        let mut objects = Vec::new();
-        for entry in self.view.rows.unaddressed.range(start..=(cluster, u64::MAX, u64::MAX)) {
-            let (key, first) = entry?;
-            if first.value() <= known {
-                objects.push(key.value().2);
-            }
-        }
-        Ok(objects)
+        Ok(waiting)
     }
 
     /// The services to which a port on the nodes led.

@@ -3,11 +3,14 @@
 //! It has the newest versions itself, so most of what is asked of an object is read with one row.
 //! What follows from them is not stored as well. Not here: rows of older versions (`versions`).
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bodies::Place;
 use crate::existence::OPEN;
 use crate::query::Verb;
+use crate::query::shown::OwnerReference;
 use crate::tables::{VersionRow, row, uid_key, uid_of_key, unrow};
 use crate::{StateError, rv, versions};
 
@@ -27,8 +30,36 @@ pub(crate) struct LifeRow {
     pub(crate) has_facts: bool,
     /// Begin and end of its row in `existed`; an end of [`OPEN`] stands for one in `alive`.
     pub(crate) existence: Option<(i64, i64)>,
+    pub(crate) controlled: Controlled,
     /// The newest ones in order of its versions.
     pub(crate) newest: Vec<VersionRow>,
+}
+
+/// Who controls an object by its versions, in whatever order they came: with this, a chain of owners is
+/// followed without reading the body of each.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Controlled {
+    /// No version has told yet, or it is something with addresses: of that the body is read anyway.
+    #[default]
+    Untold,
+    /// Nobody, in all of them.
+    Free,
+    /// The same owner in all of them.
+    By(OwnerReference),
+    /// Not the same in all of them: the body of each version tells.
+    Varies,
+}
+
+impl Controlled {
+    /// Takes in what one more version tells.
+    pub(crate) fn take(&mut self, controller: Option<OwnerReference>) {
+        let told = controller.map_or(Self::Free, Self::By);
+        if *self == Self::Untold {
+            *self = told;
+        } else if *self != told {
+            *self = Self::Varies;
+        }
+    }
 }
 
 /// What came first, and the body that came last.
@@ -57,6 +88,7 @@ struct Packed<'a> {
     begin: Option<Begin>,
     /// Left out where the versions tell it.
     existence: Option<Option<(i64, i64)>>,
+    controlled: Cow<'a, Controlled>,
     newest: &'a [u8],
 }
 
@@ -76,6 +108,7 @@ impl LifeRow {
             older: self.versions.wrapping_sub(u32::try_from(newest).unwrap_or(u32::MAX)),
             begin: begin.cloned(),
             existence,
+            controlled: Cow::Borrowed(&self.controlled),
             newest: &versions::pack(&self.newest),
         })
     }
@@ -96,6 +129,7 @@ impl LifeRow {
             addressed: packed.addressed,
             has_facts: packed.has_facts,
             existence: None,
+            controlled: packed.controlled.into_owned(),
             newest,
         };
         life.existence = packed.existence.unwrap_or_else(|| life.told_existence());
@@ -149,6 +183,36 @@ impl Begin {
         self.time = self.time.min(time);
         if self.rv.is_empty() || rv::compare(rv, &self.rv).is_some_and(std::cmp::Ordering::is_lt) {
             rv.clone_into(&mut self.rv);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(names: &[Option<&str>]) -> Controlled {
+        let mut controlled = Controlled::default();
+        for name in names {
+            controlled.take(name.map(|name| OwnerReference {
+                name: name.to_owned(),
+                controller: Some(true),
+                ..OwnerReference::default()
+            }));
+        }
+        controlled
+    }
+
+    #[test]
+    fn who_controls_is_told_only_where_all_versions_say_the_same() {
+        assert_eq!(taken(&[]), Controlled::Untold);
+        assert_eq!(taken(&[None, None]), Controlled::Free);
+        assert!(
+            matches!(taken(&[Some("a"), Some("a")]), Controlled::By(owner) if owner.name == "a")
+        );
+        for names in [[None, Some("a")], [Some("a"), None], [Some("a"), Some("b")]] {
+            assert_eq!(taken(&names), Controlled::Varies);
+            assert_eq!(taken(&[&names[..], &names[..1]].concat()), Controlled::Varies);
         }
     }
 }

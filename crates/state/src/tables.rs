@@ -14,7 +14,7 @@ use crate::bodies::{Piece, Place};
 use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 8;
+pub(crate) const FORMAT: u64 = 9;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;

@@ -585,6 +585,9 @@ fn w1_w2_owners_are_followed_by_uid_as_of_the_time() {
     let owner = Some(("ReplicaSet", "web-7c", "RS", true));
     let pod = Pod { owner, ..Pod::new("web-7c-abcde", "A", 100).at_rv(10) };
     begin(&mut log, &pod, 100, &[IP]);
+    // For a while the owner has no controller itself.
+    log.event(114 * S, "apps/v1/replicasets", "MODIFIED", &rs(20, false));
+    log.event(117 * S, "apps/v1/replicasets", "MODIFIED", &rs(21, true));
     // The owner is deleted before the pod.
     log.event(120 * S, "apps/v1/replicasets", "DELETED", &rs(30, true));
     let loose = Pod { owner: Some(("Job", "j", "J", false)), ..Pod::new("q", "B", 100).at_rv(40) };
@@ -596,6 +599,8 @@ fn w1_w2_owners_are_followed_by_uid_as_of_the_time() {
         let chain: Vec<_> = owners.iter().map(|o| (&*o.kind, &*o.name, o.recorded)).collect();
         assert_eq!(chain, [("ReplicaSet", "web-7c", true), ("Rollout", "shop-front", false)]);
     }
+    let orphaned = &ask(&state, IP, 115).candidates[0].owners;
+    assert_eq!(orphaned.iter().map(|o| &*o.name).collect::<Vec<_>>(), ["web-7c"]);
     let candidate = &ask(&state, IP, 150).candidates[0];
     assert_eq!(candidate.labels["app"], "web");
     assert_eq!(candidate.service_account.as_deref(), Some("runner"));

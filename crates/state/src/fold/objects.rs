@@ -12,6 +12,7 @@ use super::{Context, Fault, Fold, Stamp, address, as_u32, unusable};
 use crate::StateError;
 use crate::life::{Begin, LifeRow};
 use crate::query::Verb;
+use crate::query::shown::{OwnerReference, controller};
 use crate::rv::{self, Rank, order_key};
 use crate::tables::{AddressRow, FactRow, LogRow, VersionRow, uid_key};
 use crate::versions::{self, Versions};
@@ -43,6 +44,17 @@ struct Meta<'a> {
     uid: Cow<'a, str>,
     #[serde(borrow, default)]
     resource_version: Cow<'a, str>,
+    /// Whatever it is: an object whose owners can't be read has none.
+    #[serde(borrow, default)]
+    owner_references: Option<&'a RawValue>,
+}
+
+impl Meta<'_> {
+    fn controller(&self) -> Option<OwnerReference> {
+        let owners: Option<Vec<OwnerReference>> =
+            serde_json::from_str(self.owner_references?.get()).ok();
+        controller(owners?)
+    }
 }
 
 /// What became of an object in a frame.
@@ -80,7 +92,7 @@ impl Fold<'_> {
             return Err(unusable("an object has no name"));
         }
         let rv = meta.resource_version.as_ref();
-        let (object, life) = self.life(stamp, context, meta)?;
+        let (object, mut life) = self.life(stamp, context, meta)?;
         let earlier = rv::compare(rv, &life.begin.rv) == Some(Ordering::Less);
         if life.versions == 0 || earlier {
             self.end_others(stamp, context, meta, object)?;
@@ -93,6 +105,10 @@ impl Fold<'_> {
         self.note_newest(context.type_id, rv)?;
         let body = with_type(raw.get(), &head, context);
         let address = address::read(context, raw)?;
+        // Of what has addresses the body is read anyway.
+        if address.is_none() {
+            life.controlled.take(meta.controller());
+        }
         let draft = Draft {
             verb,
             rv,

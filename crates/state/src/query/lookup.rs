@@ -3,6 +3,7 @@
 //!
 //! Invariant: an answer does not depend on what was asked before.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -121,8 +122,9 @@ impl Asked {
 /// An object and its versions.
 pub(super) struct Timeline {
     pub(super) life: LifeRow,
-    /// In their order, as far as known; `None` if there are too many to be kept.
-    rows: Option<Vec<Rc<VersionRow>>>,
+    /// In their order, as far as known; `None` if there are too many to be kept. Read when somebody
+    /// asks for them.
+    rows: OnceCell<Option<Vec<Rc<VersionRow>>>>,
 }
 
 /// Who may have had an address in a cluster, over all times.
@@ -379,16 +381,30 @@ impl Lookup {
             return Ok(Rc::clone(timeline));
         }
         let life = self.view.life(object)?;
-        let rows = if life.versions <= self.timeline_versions {
-            let rows = self.view.versions(object, &life).all()?.into_iter();
-            Some(rows.filter(|row| self.knows(row.index)).map(Rc::new).collect::<Vec<_>>())
+        self.cache.things += 1;
+        let timeline = Rc::new(Timeline { life, rows: OnceCell::new() });
+        self.cache.timelines.insert(object, Rc::clone(&timeline));
+        Ok(timeline)
+    }
+
+    /// The versions of an object; see [`Timeline`].
+    fn rows<'t>(
+        &mut self,
+        object: u64,
+        timeline: &'t Timeline,
+    ) -> Result<Option<&'t [Rc<VersionRow>]>, StateError> {
+        let Timeline { life, rows } = timeline;
+        if let Some(rows) = rows.get() {
+            return Ok(rows.as_deref());
+        }
+        let read = if life.versions <= self.timeline_versions {
+            let read = self.view.versions(object, life).all()?.into_iter();
+            Some(read.filter(|row| self.knows(row.index)).map(Rc::new).collect::<Vec<_>>())
         } else {
             None
         };
-        self.cache.things += 1 + rows.as_ref().map_or(0, Vec::len);
-        let timeline = Rc::new(Timeline { life, rows });
-        self.cache.timelines.insert(object, Rc::clone(&timeline));
-        Ok(timeline)
+        self.cache.things += read.as_ref().map_or(0, Vec::len);
+        Ok(rows.get_or_init(|| read).as_deref())
     }
 
     /// The newest version of an object at a time, ends included.
@@ -398,7 +414,7 @@ impl Lookup {
         time: i64,
     ) -> Result<Option<Rc<VersionRow>>, StateError> {
         let timeline = self.timeline(object)?;
-        if let Some(rows) = &timeline.rows {
+        if let Some(rows) = self.rows(object, &timeline)? {
             return Ok(rows.iter().rev().find(|row| row.time <= time).map(Rc::clone));
         }
         let limit = if time == i64::MAX { Limit::Known } else { Limit::Time(time) };
@@ -419,7 +435,7 @@ impl Lookup {
             return Ok(row);
         }
         let timeline = self.timeline(object)?;
-        let first = match &timeline.rows {
+        let first = match self.rows(object, &timeline)? {
             Some(rows) => rows.first().map(Rc::clone),
             None => {
                 let versions = self.view.versions(object, &timeline.life);

@@ -25,7 +25,7 @@ mod reached;
 mod read;
 mod relation;
 pub mod selector;
-mod shown;
+pub(crate) mod shown;
 mod snapshot;
 pub(crate) mod span;
 mod subject;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What of an object's JSON an answer shows.
 #[derive(Deserialize, Default)]
@@ -19,7 +19,7 @@ pub(super) struct ShownMeta {
     #[serde(default)]
     pub(super) labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    owner_references: Option<Vec<OwnerReference>>,
+    pub(super) owner_references: Option<Vec<OwnerReference>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -37,19 +37,24 @@ pub(super) struct Container {
     pub(super) image: String,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OwnerReference {
+pub(crate) struct OwnerReference {
     #[serde(default)]
-    pub(super) api_version: String,
+    pub(crate) api_version: String,
     #[serde(default)]
-    pub(super) kind: String,
+    pub(crate) kind: String,
     #[serde(default)]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[serde(default)]
-    pub(super) uid: String,
+    pub(crate) uid: String,
     #[serde(default)]
-    controller: Option<bool>,
+    pub(crate) controller: Option<bool>,
+}
+
+/// The one among the owners of an object that controls it.
+pub(crate) fn controller(owners: Vec<OwnerReference>) -> Option<OwnerReference> {
+    owners.into_iter().find(|owner| owner.controller == Some(true))
 }
 
 /// All owners that an object's JSON names, the controller among them. What can't be read names none.
@@ -85,10 +90,5 @@ impl Shown {
             let meta: Option<MetaOnly> = serde_json::from_str(body).ok();
             Self { metadata: meta.map(|m| m.metadata).unwrap_or_default(), ..Self::default() }
         })
-    }
-
-    pub(super) fn controller(&self) -> Option<OwnerReference> {
-        let owners = self.metadata.owner_references.as_ref()?;
-        owners.iter().find(|owner| owner.controller == Some(true)).cloned()
     }
 }

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use super::ip_types::{Candidate, Holder, NamedPort, Owner, Port, Via};
 use super::lease::Lease;
 use super::lookup::{Asked, Lookup};
-use super::shown::{OwnerReference, Shown};
+use super::shown::{OwnerReference, Shown, controller};
 use super::types::ObjectRef;
 use crate::fold::HOST;
+use crate::life::Controlled;
 use crate::tables::{AddressRow, FactRow, IpKey, VersionRow, uid_key};
 use crate::{StateError, Time};
 
@@ -42,14 +43,14 @@ impl Lookup {
             let timeline = lookup.timeline(object)?;
             let reference = lookup.view.reference(&timeline.life, row)?;
             let shown = Shown::read(&lookup.view.body(row)?);
-            let controller = shown.controller();
+            let owners = shown.metadata.owner_references.unwrap_or_default();
             let containers = shown.spec.containers.unwrap_or_default();
             Ok(Subject {
                 reference,
                 labels: shown.metadata.labels.unwrap_or_default(),
                 service_account: shown.spec.service_account_name,
                 images: containers.into_iter().map(|container| container.image).collect(),
-                controller,
+                controller: controller(owners),
             })
         })
     }
@@ -171,14 +172,27 @@ impl Lookup {
                 recorded: recorded.is_some(),
             });
             next = match recorded {
-                Some(object) => {
-                    let row = self.closest(object, moment)?;
-                    self.subject(object, &row)?.controller.clone()
-                }
+                Some(object) => self.controller(object, moment)?,
                 None => None,
             };
         }
         Ok(owners)
+    }
+
+    /// Who controlled an object at a time, or else first.
+    fn controller(
+        &mut self,
+        object: u64,
+        moment: i64,
+    ) -> Result<Option<OwnerReference>, StateError> {
+        match &self.timeline(object)?.life.controlled {
+            Controlled::Free => Ok(None),
+            Controlled::By(owner) => Ok(Some(owner.clone())),
+            Controlled::Untold | Controlled::Varies => {
+                let row = self.closest(object, moment)?;
+                Ok(self.subject(object, &row)?.controller.clone())
+            }
+        }
     }
 
     /// The object of a uid, if it is known.

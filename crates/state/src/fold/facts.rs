@@ -2,7 +2,8 @@
 //! follows from them: in which stretches the object may have had an address.
 //!
 //! Invariant: with all records known, an object may have had an address only within its rows in
-//! `spans`; the exact answer is judged from its facts when somebody asks.
+//! `spans`; the exact answer is judged from its facts when somebody asks. Of a pod without an address the
+//! span is the exact answer.
 
 use std::ops::Bound;
 

@@ -37,6 +37,8 @@ pub(super) struct Container {
     pub(super) image: String,
 }
 
+/// An owner as an object names it. It is stored in the row of a life too, in this order of its fields: a
+/// change of them is a new [`crate::tables::FORMAT`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OwnerReference {

@@ -114,6 +114,12 @@ impl Piece {
         Ok(row(&Packed { base: base.map(|(number, _)| number), lengths, data: &data }))
     }
 
+    /// The number of the base of a row.
+    pub(crate) fn base(stored: &[u8]) -> Result<Option<u64>, StateError> {
+        let packed: Packed<'_> = unrow(stored)?;
+        Ok(packed.base)
+    }
+
     /// Whether a row has so many bodies that one is at this place in it.
     pub(crate) fn holds(stored: &[u8], at: u32) -> Result<bool, StateError> {
         let packed: Packed<'_> = unrow(stored)?;

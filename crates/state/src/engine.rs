@@ -168,9 +168,7 @@ impl State {
         // What is not committed must not outlive its batch.
         let mut own = std::mem::take(&mut *kept);
         let mut fold = Fold::begin(self.inner.tables(), &mut own)?;
-        for record in batch {
-            fold.record(record)?;
-        }
+        fold.records(batch)?;
         let (applied, next, tables) = fold.finish()?;
         self.inner.commit(tables)?;
         let first = next - applied.records;

@@ -157,3 +157,33 @@ fn an_object_that_cannot_be_read_leaves_its_type_unknown_until_the_next_whole_li
     assert_eq!(reasons(&ask(&state, "pods", Point::Now)), [""; 0]);
     assert!(reasons(&ask(&state, "pods", at(125))).contains(&"unreadable"));
 }
+
+#[test]
+fn an_object_that_cannot_be_read_at_first_does_not_stop_the_fold() {
+    let mut log = recorder(1, 100, 10, 110);
+    let whole = pod("new", "N", 20).runs(20, &["10.0.0.9"]).json();
+    let odd = whole.replace("\"phase\":\"Running\"", "\"phase\":7");
+    assert_ne!(odd, whole);
+    log.event(120 * S, PODS, "ADDED", &odd);
+    log.event(121 * S, PODS, "ADDED", &odd);
+    log.list_of(140 * S, PODS, "30", &[pod("a", "A", 5).json(), odd]);
+    log.event(150 * S, PODS, "MODIFIED", &pod("new", "N", 35).runs(35, &["10.0.0.9"]).json());
+    let state = log.fold();
+    let listing = ask(&state, "pods", Point::Now);
+    assert_eq!(listing.objects.len(), 2, "{listing:?}");
+    assert_eq!(reasons(&listing), ["unreadable"]);
+}
+
+#[test]
+fn a_frame_that_ends_with_its_context_line_is_a_problem_of_its_own() {
+    let mut log = recorder(1, 100, 10, 110);
+    log.push(Kind::KUBE_WATCH, 120 * S, common::context(PODS).join(b""));
+    let mut line = common::context(PODS).join(b"");
+    assert_eq!(line.pop(), Some(b'\n'));
+    log.push(Kind::KUBE_WATCH, 121 * S, line);
+    log.event(122 * S, PODS, "MODIFIED", &pod("a", "A", 12).json());
+    let state = State::temporary().unwrap();
+    common::fold_into(&state, &log.records, 1_000);
+    assert_eq!(state.next_index(), log.records.len() as u64);
+    assert_eq!(ask(&state, "pods", Point::Now).objects.len(), 1);
+}

@@ -6,9 +6,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::{Context, Fault, unusable};
+use super::reading::fits;
 use crate::tables::{AddressRow, IpKey, NetworkIp, PortRow, RangeRow};
 
 /// Roles in [`AddressRow::role`].
@@ -217,13 +216,6 @@ struct LoadBalancer<'a> {
     ingress: Option<Vec<Ip<'a>>>,
 }
 
-/// What an object says about addresses; `None` if its type says nothing of them.
-pub(super) fn read(context: &Context, raw: &RawValue) -> Result<Option<AddressRow>, Fault> {
-    let frame = &context.frame;
-    addresses(&frame.group, &frame.resource, raw.get())
-        .map_err(|e| unusable(format!("addresses of an object: {e}")))
-}
-
 /// What the JSON of an object says about addresses; `None` if its type says nothing of them.
 pub(crate) fn addresses(
     group: &str,
@@ -378,9 +370,10 @@ pub(crate) fn masked(ip: &IpKey, prefix: u8) -> IpKey {
     (u128::from_be_bytes(*ip) & mask).to_be_bytes()
 }
 
-/// Adds an address, if it is one: nodes also report host names, services `None`.
+/// Adds an address, if it is one: nodes also report host names, services `None`. Whoever may annotate a
+/// pod may name a network as they like; one that is too long for a key is none.
 fn add(ips: &mut Vec<NetworkIp>, text: &str, network: &str) {
-    let Some(ip) = ip_key(text) else { return };
+    let Some(ip) = ip_key(text).filter(|_| fits("network", network).is_ok()) else { return };
     let entry = NetworkIp { ip, network: network.to_owned() };
     if !ips.contains(&entry) {
         ips.push(entry);

@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use stele_record::Header;
 
-use super::{Fault, Fold, Stamp, unusable};
+use super::reading::{Read, fits};
+use super::{Fold, Stamp};
 use crate::tables::uid_key;
 use crate::time::Time;
 
@@ -19,7 +20,7 @@ const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollect
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event<'a> {
+pub(super) struct Event<'a> {
     #[serde(borrow, default)]
     stage: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -73,19 +74,30 @@ struct ResponseMeta<'a> {
     resource_version: Cow<'a, str>,
 }
 
+/// Reads an audit event.
+pub(super) fn read(payload: &[u8]) -> Read<Event<'_>> {
+    let event: Event<'_> =
+        serde_json::from_slice(payload).map_err(|e| format!("audit event: {e}"))?;
+    if let Some(of) = &event.object_ref {
+        for text in [&of.api_group, &of.resource, &of.namespace, &of.name, &of.uid] {
+            fits("audit event: objectRef", text)?;
+        }
+    }
+    if let Some(response) = &event.response_object {
+        for meta in [&response.metadata, &response.details].into_iter().flatten() {
+            fits("audit event: uid", &meta.uid)?;
+            fits("audit event: resourceVersion", &meta.resource_version)?;
+        }
+    }
+    Ok(event)
+}
+
 impl Fold<'_> {
     /// Notes what an audit event made. Requests that were refused or only read make nothing.
-    pub(super) fn audit(
-        &mut self,
-        stamp: Stamp,
-        header: &Header,
-        payload: &[u8],
-    ) -> Result<(), Fault> {
-        let event: Event<'_> =
-            serde_json::from_slice(payload).map_err(|e| unusable(format!("audit event: {e}")))?;
+    pub(super) fn audit(&mut self, stamp: Stamp, header: &Header, event: Event<'_>) {
         let done = event.response_status.is_none_or(|status| status.code < 400);
         if event.stage != "ResponseComplete" || !done || !WRITES.contains(&&*event.verb) {
-            return Ok(());
+            return;
         }
         let received = event.request_received_timestamp.and_then(|text| Time::parse(&text).ok());
         let claimed = header.event_time.map(|time| time.unix_ns());
@@ -106,6 +118,5 @@ impl Fold<'_> {
             let uid = uids.into_iter().flatten().find(|uid| !uid.is_empty());
             self.w.requests.insert(key, (time, deletes, uid.map_or("", |uid| uid)));
         }
-        Ok(())
     }
 }

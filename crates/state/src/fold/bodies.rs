@@ -4,12 +4,11 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::Fold;
+use super::packing::Loose;
 use crate::StateError;
 use crate::bases::{BASE_BYTES, BASE_CHUNKS, Base, Packer};
 use crate::bodies::{CHUNK_BYTES, Piece, Place};
-use crate::key::Held;
 use crate::life::LifeRow;
-use crate::spread::each_with;
 
 /// A chunk that takes bodies.
 pub(super) struct OpenChunk {
@@ -19,29 +18,6 @@ pub(super) struct OpenChunk {
     bytes: u64,
     /// What this batch brought: the last ones.
     piece: Piece,
-}
-
-/// A piece that is not written yet.
-pub(super) struct Loose {
-    chunk: u64,
-    first: u32,
-    piece: Piece,
-    whole: bool,
-    base: Option<(u64, Arc<Base>)>,
-}
-
-/// Pieces of which it is not worth to start a thread.
-const ALONE_MAX: usize = 32;
-
-/// Under which key a piece is stored.
-type PieceKey = Held<(u64, u32)>;
-/// Where a piece is stored, and what.
-type Packed = ((u64, u32), Vec<u8>);
-
-fn pack(packer: &mut Packer, loose: Loose) -> Result<Option<Packed>, StateError> {
-    let base = loose.base.as_ref().map(|(number, base)| (*number, base.as_ref()));
-    let packed = loose.piece.pack(packer, loose.whole, base)?;
-    Ok(Some(((loose.chunk, loose.first), packed)))
 }
 
 impl Fold<'_> {
@@ -80,7 +56,7 @@ impl Fold<'_> {
         if known.is_some_and(|known| number < known.saturating_add(BASE_CHUNKS)) {
             return Ok(());
         }
-        let (mut first, _) = self.stored(number)?;
+        let mut first = self.stored(number)?;
         if let Some(chunk) = self.chunks.get(&(life.type_id, life.namespace.clone())) {
             first.append(chunk.piece.clone());
         }
@@ -98,52 +74,62 @@ impl Fold<'_> {
         Ok(Some((number, self.kept.bases.get(&self.w, number)?)))
     }
 
-    /// The bodies of a chunk that are stored, and under which keys.
-    fn stored(&self, chunk: u64) -> Result<(Piece, Vec<PieceKey>), StateError> {
-        let (mut all, mut keys) = (Piece::default(), Vec::new());
+    /// The bodies of a chunk that are stored.
+    fn stored(&self, chunk: u64) -> Result<Piece, StateError> {
+        let mut all = Piece::default();
         for row in self.w.bodies.range((chunk, 0)..=(chunk, u32::MAX)) {
-            let (key, piece) = row?;
             let base = |number| self.kept.bases.get(&self.w, number);
-            all.append(Piece::read(piece.value(), base)?);
-            keys.push(key);
+            all.append(Piece::read(row?.1.value(), base)?);
         }
-        Ok((all, keys))
+        Ok(all)
     }
 
     /// Compresses all bodies of a chunk together.
     fn close_chunk(&mut self, life: &LifeRow) -> Result<(), StateError> {
         let key = (life.type_id, life.namespace.clone());
-        let Some(chunk) = self.chunks.remove(&key) else { return Ok(()) };
-        let (mut whole, stored) = self.stored(chunk.number)?;
-        whole.append(chunk.piece);
+        let Some(OpenChunk { number: chunk, piece, .. }) = self.chunks.remove(&key) else {
+            return Ok(());
+        };
+        let (mut earlier, mut stored) = (Vec::new(), Vec::new());
+        for row in self.w.bodies.range((chunk, 0)..=(chunk, u32::MAX)) {
+            let (key, row) = row?;
+            let base = Piece::base(row.value())?;
+            let base = base.map(|number| self.kept.bases.get(&self.w, number)).transpose()?;
+            earlier.push((row.value().to_vec(), base));
+            stored.push(key);
+        }
         for key in stored {
             self.w.bodies.remove(key.value());
         }
         let base = self.base(life.type_id)?;
-        self.pieces.push(Loose { chunk: chunk.number, first: 0, piece: whole, whole: true, base });
+        self.packing.give(Loose { chunk, first: 0, earlier, piece, whole: true, base });
         self.w.chunks.remove((life.type_id, life.namespace.as_str()));
         Ok(())
     }
 
-    /// Writes the chunks that became whole, and what the batch brought to the others.
-    pub(super) fn put_pieces(&mut self) -> Result<(), StateError> {
+    /// Gives to be packed what the batch brought to the chunks that are not whole.
+    pub(super) fn give_pieces(&mut self) -> Result<(), StateError> {
         for ((type_id, namespace), chunk) in std::mem::take(&mut self.chunks) {
-            if chunk.piece.is_empty() {
+            let OpenChunk { number, count, bytes, piece } = chunk;
+            if piece.is_empty() {
                 continue;
             }
-            let brought = u32::try_from(chunk.piece.len()).unwrap_or(u32::MAX);
-            let first = chunk.count.saturating_sub(brought);
-            let (number, piece) = (chunk.number, chunk.piece);
-            let base = self.base(type_id)?;
-            self.pieces.push(Loose { chunk: number, first, piece, whole: false, base });
-            let row = (chunk.number, chunk.count, chunk.bytes);
-            self.w.chunks.insert((type_id, namespace.as_str()), row);
+            let brought = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            let (first, base) = (count.saturating_sub(brought), self.base(type_id)?);
+            let earlier = Vec::new();
+            self.packing.give(Loose { chunk: number, first, earlier, piece, whole: false, base });
+            self.w.chunks.insert((type_id, namespace.as_str()), (number, count, bytes));
         }
-        let pieces = std::mem::take(&mut self.pieces);
-        let packed = each_with(pieces, ALONE_MAX, &mut self.kept.packers, pack)?;
+        Ok(())
+    }
+
+    /// Writes what was packed.
+    pub(super) fn put_packed(&mut self) -> Result<(), StateError> {
+        let (packed, packers) = self.packing.take()?;
         for (key, packed) in packed {
             self.w.bodies.insert(key, packed.as_slice());
         }
+        self.kept.packers = packers;
         Ok(())
     }
 }

@@ -1,91 +1,49 @@
 //! List pages and watch lines: what they say about objects, and about the stream itself.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::reading::{Framed, Item, Line, Mark, Page, Read, Status};
 use super::{Context, Fault, Fold, Stamp, unusable};
 use crate::StateError;
 use crate::query::Verb;
 use crate::rv;
 use crate::tables::{GapRow, OpenList, REACHED_RUN_BITS, StreamRow};
 
-#[derive(Deserialize)]
-struct WatchLine<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    object: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow, default)]
-    metadata: PageMeta<'a>,
-    /// Go writes `null` for an empty list that was never made.
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct PageMeta<'a> {
-    #[serde(borrow, default)]
-    resource_version: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Bookmark<'a> {
-    #[serde(borrow, default)]
-    metadata: BookmarkMeta<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct BookmarkMeta<'a> {
-    #[serde(borrow, default)]
-    resource_version: Cow<'a, str>,
-    #[serde(default)]
-    annotations: Option<std::collections::BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct Status<'a> {
-    #[serde(borrow, default)]
-    message: Cow<'a, str>,
-    #[serde(default)]
-    code: i64,
-}
-
-/// Bookmark that ends the initial events of a watch which began with a list.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
 impl Fold<'_> {
-    pub(super) fn watch_line(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
-        let (context, raw) = self.context(payload)?;
+    pub(super) fn watch_line(
+        &mut self,
+        stamp: Stamp,
+        framed: Read<Framed<'_, Read<Line<'_>>>>,
+    ) -> Result<(), Fault> {
+        let framed = framed.map_err(Fault::Unusable)?;
+        let context = self.context(&framed)?;
         self.seen(stamp, context.cluster)?;
-        let line: WatchLine<'_> =
-            serde_json::from_slice(raw).map_err(|e| unusable(format!("watch line: {e}")))?;
         let key = (context.type_id, stamp.source);
-        let verb = match line.kind.as_ref() {
-            "ADDED" => Verb::Added,
-            "MODIFIED" => Verb::Modified,
-            "DELETED" => Verb::Deleted,
-            "BOOKMARK" => return self.bookmark(stamp, key, line.object),
-            "ERROR" => return self.watch_error(stamp, key, line.object),
-            other => return Err(unusable(format!("watch line of unknown type {other:?}"))),
-        };
+        match framed.said.map_err(Fault::Unusable)? {
+            Line::Object(verb, item) => self.changed(stamp, &context, verb, item),
+            Line::Bookmark(mark) => self.bookmark(stamp, key, &mark.map_err(Fault::Unusable)?),
+            Line::Error(status) => self.watch_error(stamp, key, status),
+        }
+    }
+
+    fn changed(
+        &mut self,
+        stamp: Stamp,
+        context: &Context,
+        verb: Verb,
+        item: Read<Box<Item<'_>>>,
+    ) -> Result<(), Fault> {
+        let key = (context.type_id, stamp.source);
         self.touch(stamp, key)?;
-        let seen = match self.observe(stamp, &context, line.object, verb, None) {
-            Err(Fault::Unusable(reason)) => {
+        let item = match item {
+            Ok(item) => item,
+            Err(reason) => {
                 self.begin_unread(stamp, key, &reason)?;
                 return Err(Fault::Unusable(reason));
             }
-            other => other?,
         };
-        self.end_blindness(stamp, key, &seen.rv)?;
-        self.advance(stamp, key, &seen.rv)?;
+        let rv = item.rv.clone();
+        self.observe(stamp, context, *item, verb, None)?;
+        self.end_blindness(stamp, key, &rv)?;
+        self.advance(stamp, key, &rv)?;
         Ok(())
     }
 
@@ -137,16 +95,11 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn bookmark(&mut self, stamp: Stamp, key: (u32, u32), raw: &RawValue) -> Result<(), Fault> {
-        let mark: Bookmark<'_> =
-            serde_json::from_str(raw.get()).map_err(|e| unusable(format!("bookmark: {e}")))?;
+    fn bookmark(&mut self, stamp: Stamp, key: (u32, u32), mark: &Mark<'_>) -> Result<(), Fault> {
         self.touch(stamp, key)?;
-        let rv = mark.metadata.resource_version.as_ref();
-        let initial_end = mark.metadata.annotations.is_some_and(|annotations| {
-            annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true")
-        });
+        let rv = mark.rv.as_ref();
         if let Some(stream) = self.stream(key)?
-            && initial_end
+            && mark.initial_end
             && stream.first_list.is_none()
         {
             stream.first_list = Some((stamp.index, stamp.time, rv.to_owned()));
@@ -157,10 +110,14 @@ impl Fold<'_> {
     }
 
     /// The server ended the watch; until the next frame the stream is blind.
-    fn watch_error(&mut self, stamp: Stamp, key: (u32, u32), raw: &RawValue) -> Result<(), Fault> {
+    fn watch_error(
+        &mut self,
+        stamp: Stamp,
+        key: (u32, u32),
+        status: Read<Status<'_>>,
+    ) -> Result<(), Fault> {
         self.touch(stamp, key)?;
-        let status: Status<'_> = serde_json::from_str(raw.get())
-            .map_err(|e| unusable(format!("status of an ERROR line: {e}")))?;
+        let status = status.map_err(Fault::Unusable)?;
         let Some(stream) = self.stream(key)? else { return Ok(()) };
         if stream.blind.is_some() {
             return Ok(());
@@ -181,16 +138,20 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn list_page(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
-        let (context, raw) = self.context(payload)?;
+    pub(super) fn list_page(
+        &mut self,
+        stamp: Stamp,
+        framed: Read<Framed<'_, Read<Page<'_>>>>,
+    ) -> Result<(), Fault> {
+        let framed = framed.map_err(Fault::Unusable)?;
+        let context = self.context(&framed)?;
         self.seen(stamp, context.cluster)?;
         let Some(place) = context.frame.list else {
             return Err(unusable("a list page does not say which page it is"));
         };
-        let page: Page<'_> =
-            serde_json::from_slice(raw).map_err(|e| unusable(format!("list page: {e}")))?;
+        let page = framed.said.map_err(Fault::Unusable)?;
         let key = (context.type_id, stamp.source);
-        let list_rv = page.metadata.resource_version.as_ref();
+        let list_rv = page.rv.as_ref();
         let new = self.stream(key)?.is_none();
         self.touch(stamp, key)?;
         if place.page == 0 {
@@ -198,20 +159,22 @@ impl Fold<'_> {
             self.begin_list(stamp, key, place.id, list_rv, new)?;
         }
         let mut whole = self.continue_list(stamp, key, place.id, place.page)?;
-        for item in page.items.unwrap_or_default() {
-            match self.observe(stamp, &context, item, Verb::Listed, Some(list_rv)) {
-                Ok(seen) if whole => {
-                    self.reach(stamp, key.0, &seen.rv)?;
-                    self.w.listed.insert((key.0, key.1, seen.object), ());
-                }
-                Ok(seen) => self.reach(stamp, key.0, &seen.rv)?,
-                Err(Fault::Unusable(reason)) => {
+        for item in page.items {
+            let item = match item {
+                Ok(item) => item,
+                Err(reason) => {
                     // An object that can't be read must not be taken for one that is missing.
                     self.note(stamp.index, &format!("item of a list: {reason}"))?;
                     self.begin_unread(stamp, key, &reason)?;
                     whole = false;
+                    continue;
                 }
-                Err(fault) => return Err(fault),
+            };
+            let rv = item.rv.clone();
+            let object = self.observe(stamp, &context, item, Verb::Listed, Some(list_rv))?;
+            self.reach(stamp, key.0, &rv)?;
+            if whole {
+                self.w.listed.insert((key.0, key.1, object), ());
             }
         }
         if !whole {

@@ -25,7 +25,7 @@ pub(super) type UidKey = (u32, Vec<u8>, u32);
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Kept {
-    /// One for each core.
+    /// One for each thread that packed.
     pub(super) packers: Vec<Packer>,
     pub(super) bases: Bases,
     pub(super) lives: Lives,

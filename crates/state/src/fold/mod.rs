@@ -10,25 +10,33 @@ mod facts;
 mod frames;
 mod kept;
 mod objects;
+mod packing;
+mod reading;
 mod slices;
 mod sources;
 
 pub(crate) use address::{HOST, NODE, POD, RANGE, SERVICE, addresses, ip_key, key_of, masked};
 pub(crate) use kept::Kept;
+use packing::Packing;
+use reading::{CONTEXTS_MAX, Framed, Reader, Reading, fits};
 pub(crate) use slices::SERVICE_NAME;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use stele_record::frame::FrameContext;
 use stele_record::{Header, Kind};
 
 use crate::chunks::{LOG_RECORDS, LogChunk, TimesChunk};
+use crate::spread::{Ahead, cores};
 use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, Tables, TypeRow, row, unrow};
 use crate::{StateError, TimeBasis};
 
-/// Most different context lines that are kept parsed within a batch.
-const CONTEXTS_MAX: usize = 4_096;
+/// Records of which it is not worth to start a thread.
+const ALONE_MAX: usize = 32;
+/// Records that are read in one go.
+const READ_AT_ONCE: usize = 16;
 
 /// A record as the ledger holds it.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +47,13 @@ pub struct FoldRecord<'a> {
     pub header: &'a Header,
     /// Its payload; empty if it has been erased.
     pub payload: &'a [u8],
+}
+
+impl FoldRecord<'_> {
+    /// Whether the payload is not what the header speaks of.
+    fn is_missing(&self) -> bool {
+        self.header.payload_len != self.payload.len() as u64
+    }
 }
 
 /// What a batch did.
@@ -82,7 +97,7 @@ struct Stamp {
 
 /// A context line, resolved.
 struct Context {
-    frame: FrameContext,
+    frame: Arc<FrameContext>,
     cluster: u32,
     type_id: u32,
 }
@@ -107,7 +122,7 @@ pub(crate) struct Fold<'f> {
     /// Chunks of bodies that this batch added to, by type and namespace.
     chunks: BTreeMap<(u32, String), bodies::OpenChunk>,
     /// Pieces of them to be written.
-    pieces: Vec<bodies::Loose>,
+    packing: Arc<Packing>,
     /// The row of the sequence that grows, and its number.
     log: (u64, LogChunk),
     /// The rows of times that grow, by cluster, and their numbers.
@@ -117,6 +132,7 @@ pub(crate) struct Fold<'f> {
 impl<'f> Fold<'f> {
     pub(crate) fn begin(w: Tables, kept: &'f mut Kept) -> Result<Self, StateError> {
         let next = w.meta.get("next_index")?.map_or(0, |n| n.value());
+        let packing = Arc::new(Packing::with(std::mem::take(&mut kept.packers)));
         Ok(Self {
             w,
             next,
@@ -131,22 +147,37 @@ impl<'f> Fold<'f> {
             kept,
             lists: BTreeMap::new(),
             chunks: BTreeMap::new(),
-            pieces: Vec::new(),
+            packing,
             log: (0, LogChunk::default()),
             times: BTreeMap::new(),
         })
     }
 
-    pub(crate) fn record(&mut self, record: &FoldRecord<'_>) -> Result<(), StateError> {
-        if record.index < self.next {
-            return Ok(());
-        }
-        if record.index > self.next {
+    /// Takes consecutive records. Those that were folded before are passed over. Other threads read ahead
+    /// and pack bodies, if there are enough records.
+    pub(crate) fn records(&mut self, batch: &[FoldRecord<'_>]) -> Result<(), StateError> {
+        let new = &batch[batch.partition_point(|record| record.index < self.next)..];
+        let helpers = if new.len() > ALONE_MAX { cores() - 1 } else { 0 };
+        let (ahead, packing) = (Ahead::of(new, READ_AT_ONCE), Arc::clone(&self.packing));
+        let then = || packing.work();
+        std::thread::scope(|scope| {
+            let closing = packing.closing();
+            ahead.run(scope, helpers, &Reader::read, &then, |of, read| self.record(of, read))?;
+            self.give_pieces()?;
+            drop(closing);
+            packing.work();
+            Ok::<_, StateError>(())
+        })?;
+        self.put_packed()
+    }
+
+    fn record(&mut self, record: &FoldRecord<'_>, read: Reading<'_>) -> Result<(), StateError> {
+        if record.index != self.next {
             return Err(StateError::Hole { expected: self.next, got: record.index });
         }
         self.ordinal = 0;
         self.problem = 0;
-        match self.dispatch(record) {
+        match self.dispatch(record, read) {
             Ok(()) => {}
             Err(Fault::Unusable(reason)) => self.note(record.index, &reason)?,
             Err(Fault::State(error)) => return Err(error),
@@ -156,10 +187,10 @@ impl<'f> Fold<'f> {
         Ok(())
     }
 
-    fn dispatch(&mut self, record: &FoldRecord<'_>) -> Result<(), Fault> {
+    fn dispatch(&mut self, record: &FoldRecord<'_>, read: Reading<'_>) -> Result<(), Fault> {
         let header = record.header;
         let stamp = self.enter(record)?;
-        if header.payload_len != record.payload.len() as u64 {
+        if record.is_missing() {
             return match header.kind {
                 Kind::KUBE_LIST
                 | Kind::KUBE_WATCH
@@ -169,20 +200,25 @@ impl<'f> Fold<'f> {
                 _ => Ok(()),
             };
         }
+        match read {
+            Reading::Watch(line) => return self.watch_line(stamp, line),
+            Reading::List(page) => return self.list_page(stamp, page),
+            Reading::Audit(event) => {
+                self.audit(stamp, header, *event.map_err(Fault::Unusable)?);
+                return Ok(());
+            }
+            Reading::Other => {}
+        }
         match header.kind {
             Kind::SOURCE_CLOSE => self.source_close(stamp),
             Kind::GAP => self.gap(stamp, record.payload),
-            Kind::KUBE_LIST => self.list_page(stamp, record.payload),
-            Kind::KUBE_WATCH => self.watch_line(stamp, record.payload),
             Kind::KUBE_RESOURCES => self.resources(stamp, record.payload),
-            Kind::KUBE_AUDIT => self.audit(stamp, header, record.payload),
             _ => Ok(()),
         }
     }
 
     /// Writes back what was cached.
     pub(crate) fn finish(mut self) -> Result<(Applied, u64, Tables), StateError> {
-        self.put_pieces()?;
         self.put_lives();
         for (number, source) in &self.sources {
             self.w.source_rows.insert(number, row(source).as_slice());
@@ -245,7 +281,8 @@ impl<'f> Fold<'f> {
     }
 
     /// Number of a cluster; a new one for a new id.
-    fn cluster(&mut self, id: &str) -> Result<u32, StateError> {
+    fn cluster(&mut self, id: &str) -> Result<u32, Fault> {
+        fits("id of a cluster", id).map_err(Fault::Unusable)?;
         if let Some(number) = self.w.clusters.get(id)? {
             return Ok(number.value());
         }
@@ -258,12 +295,9 @@ impl<'f> Fold<'f> {
 
     /// Number of a type; a new one, known from the built-in table as far as it goes, for a new
     /// type.
-    fn resource_type(
-        &mut self,
-        cluster: u32,
-        group: &str,
-        resource: &str,
-    ) -> Result<u32, StateError> {
+    fn resource_type(&mut self, cluster: u32, group: &str, resource: &str) -> Result<u32, Fault> {
+        fits("group of a type", group).map_err(Fault::Unusable)?;
+        fits("name of a type", resource).map_err(Fault::Unusable)?;
         if let Some(number) = self.w.types.get((cluster, group, resource))? {
             return Ok(number.value());
         }
@@ -298,15 +332,14 @@ impl<'f> Fold<'f> {
         }
     }
 
-    /// The context of a frame, and the raw bytes after it.
-    fn context<'p>(&mut self, payload: &'p [u8]) -> Result<(Rc<Context>, &'p [u8]), Fault> {
-        let end = payload.iter().position(|&b| b == b'\n').unwrap_or(payload.len());
-        if let Some(context) = self.contexts.get(&payload[..end]) {
+    /// What is known of the cluster and the type of a frame.
+    fn context<T>(&mut self, framed: &Framed<'_, T>) -> Result<Rc<Context>, Fault> {
+        if let Some(context) = self.contexts.get(framed.line) {
             let context = Rc::clone(context);
             self.name_type(&context.frame, context.type_id)?;
-            return Ok((context, &payload[end + 1..]));
+            return Ok(context);
         }
-        let (frame, raw) = FrameContext::split(payload).map_err(unusable)?;
+        let frame = Arc::clone(&framed.frame);
         let cluster = self.cluster(&frame.cluster)?;
         let type_id = self.resource_type(cluster, &frame.group, &frame.resource)?;
         self.name_type(&frame, type_id)?;
@@ -314,8 +347,8 @@ impl<'f> Fold<'f> {
         if self.contexts.len() >= CONTEXTS_MAX {
             self.contexts.clear();
         }
-        self.contexts.insert(payload[..end].into(), Rc::clone(&context));
-        Ok((context, raw))
+        self.contexts.insert(framed.line.into(), Rc::clone(&context));
+        Ok(context)
     }
 
     /// The newest frame says under which names its type goes.

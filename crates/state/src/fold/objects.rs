@@ -1,67 +1,17 @@
 //! Objects: which life a version belongs to, in which order versions stand, and how lives end.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::btree_map::Entry;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::kept::UidKey;
-use super::{Context, Fault, Fold, Stamp, address, as_u32, unusable};
+use super::reading::Item;
+use super::{Context, Fold, Stamp, as_u32};
 use crate::StateError;
 use crate::life::{Begin, LifeRow};
 use crate::query::Verb;
-use crate::query::shown::{OwnerReference, controller};
 use crate::rv::{self, Rank, order_key};
 use crate::tables::{AddressRow, FactRow, LogRow, VersionRow, uid_key};
 use crate::versions::{self, Versions};
-
-/// The field that names an object by its uid.
-const UID: &str = "\"uid\"";
-/// Longest text that is kept as a uid.
-const UID_BYTES_MAX: usize = 128;
-
-/// What of an object every rule needs.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow, default, rename = "apiVersion")]
-    api_version: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    metadata: Meta<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta<'a> {
-    #[serde(borrow, default)]
-    name: Cow<'a, str>,
-    #[serde(borrow, default)]
-    namespace: Cow<'a, str>,
-    #[serde(borrow, default)]
-    uid: Cow<'a, str>,
-    #[serde(borrow, default)]
-    resource_version: Cow<'a, str>,
-    /// Whatever it is: an object whose owners can't be read has none.
-    #[serde(borrow, default)]
-    owner_references: Option<&'a RawValue>,
-}
-
-impl Meta<'_> {
-    fn controller(&self) -> Option<OwnerReference> {
-        let owners: Option<Vec<OwnerReference>> =
-            serde_json::from_str(self.owner_references?.get()).ok();
-        controller(owners?)
-    }
-}
-
-/// What became of an object in a frame.
-pub(super) struct Seen {
-    pub(super) object: u64,
-    pub(super) rv: String,
-}
 
 /// A version to be written.
 struct Draft<'a> {
@@ -76,80 +26,56 @@ struct Draft<'a> {
 }
 
 impl Fold<'_> {
-    /// Takes one object of a frame; `listed` is the version of the list that it stood in.
+    /// Takes one object of a frame, and gives its number; `listed` is the version of the list that it
+    /// stood in.
     pub(super) fn observe(
         &mut self,
         stamp: Stamp,
         context: &Context,
-        raw: &RawValue,
+        mut item: Item<'_>,
         verb: Verb,
         listed: Option<&str>,
-    ) -> Result<Seen, Fault> {
-        let head: Head<'_> =
-            serde_json::from_str(raw.get()).map_err(|e| unusable(format!("object: {e}")))?;
-        let meta = &head.metadata;
-        if meta.name.is_empty() {
-            return Err(unusable("an object has no name"));
-        }
-        let rv = meta.resource_version.as_ref();
-        let (object, mut life) = self.life(stamp, context, meta)?;
+    ) -> Result<u64, StateError> {
+        let rv = item.rv.as_ref();
+        let (object, mut life) = self.life(stamp, context, &item)?;
         let earlier = rv::compare(rv, &life.begin.rv) == Some(Ordering::Less);
         if life.versions == 0 || earlier {
-            self.end_others(stamp, context, meta, object)?;
+            self.end_others(stamp, context, &item, object)?;
         }
         let rank = if verb == Verb::Deleted { Rank::Deleted } else { Rank::Body };
-        let seen = Seen { object, rv: rv.to_owned() };
         if self.is_known(object, &life, rv, rank)? {
-            return Ok(seen);
+            return Ok(object);
         }
         self.note_newest(context.type_id, rv)?;
-        let body = with_type(raw.get(), &head, context);
-        let address = address::read(context, raw)?;
         // Of what has addresses the body is read anyway.
-        if address.is_none() {
-            life.controlled.take(meta.controller());
+        if item.address.is_none() {
+            life.controlled.take(item.controller.take());
+        }
+        for uid in &item.referred {
+            self.w.referrers.insert((uid.as_slice(), object), ());
         }
         let draft = Draft {
             verb,
             rv,
             after_rv: None,
             rank,
-            body: Some(&body),
+            body: Some(&item.body),
             redacted: context.frame.redacted,
             version: &context.frame.version,
-            address,
+            address: item.address.take(),
         };
         let new = life.versions == 0;
-        self.keep_referred(object, &meta.uid, raw.get());
         self.put_version(stamp, context.cluster, object, life, draft)?;
-        self.index_slice(context, object, raw)?;
+        if let Some(slice) = &item.slice {
+            self.index_slice(context.cluster, object, &item.namespace, slice);
+        }
         if new {
-            self.end_before_later(stamp, context, meta, object)?;
+            self.end_before_later(stamp, context, &item, object)?;
         }
         if !verb.is_end() {
             self.end_by_list(stamp, context, object, rv, listed.unwrap_or(rv))?;
         }
-        Ok(seen)
-    }
-
-    /// Keeps which other objects an object names by their uids: its owners, what an event is about,
-    /// what an address leads to.
-    fn keep_referred(&mut self, object: u64, own: &str, raw: &str) {
-        let mut rest = raw;
-        while let Some(at) = rest.find(UID) {
-            rest = &rest[at + UID.len()..];
-            let value = rest.trim_start().strip_prefix(':').map(str::trim_start);
-            // A uid with an escape in it is none.
-            let uid = value.and_then(|value| Some(value.strip_prefix('"')?.split_once('"')?.0));
-            let Some(uid) =
-                uid.filter(|uid| *uid != own && (1..=UID_BYTES_MAX).contains(&uid.len()))
-            else {
-                continue;
-            };
-            let key = uid_key(uid);
-            let key = (key.as_slice(), object);
-            self.w.referrers.insert(key, ());
-        }
+        Ok(object)
     }
 
     /// Keeps the newest version of a type that any source has shown.
@@ -166,10 +92,10 @@ impl Fold<'_> {
         &mut self,
         stamp: Stamp,
         context: &Context,
-        meta: &Meta<'_>,
+        item: &Item<'_>,
     ) -> Result<(u64, LifeRow), StateError> {
         let (type_id, namespace, name, uid) =
-            (context.type_id, meta.namespace.as_ref(), meta.name.as_ref(), meta.uid.as_ref());
+            (context.type_id, item.namespace.as_ref(), item.name.as_ref(), item.uid.as_ref());
         let key = (context.cluster, uid_key(uid), type_id);
         let known = self.of_uid(&key)?;
         if let Some(object) = known {
@@ -178,7 +104,7 @@ impl Fold<'_> {
                 return Ok((object, life));
             }
         }
-        let named = self.named(context, meta)?;
+        let named = self.named(context, item)?;
         // Objects without a uid, or with one that another name has shown as well.
         if known.is_some() || uid.is_empty() {
             for object in &named {
@@ -230,8 +156,8 @@ impl Fold<'_> {
     }
 
     /// All lives of a name.
-    fn named(&self, context: &Context, meta: &Meta<'_>) -> Result<Vec<u64>, StateError> {
-        let (namespace, name) = (meta.namespace.as_ref(), meta.name.as_ref());
+    fn named(&self, context: &Context, item: &Item<'_>) -> Result<Vec<u64>, StateError> {
+        let (namespace, name) = (item.namespace.as_ref(), item.name.as_ref());
         let mut objects = Vec::new();
         for number in 0.. {
             // Most names are those of one object: to find that there is no other is less work than
@@ -244,8 +170,8 @@ impl Fold<'_> {
     }
 
     /// The other lives of a name.
-    fn others(&self, context: &Context, meta: &Meta<'_>, own: u64) -> Result<Vec<u64>, StateError> {
-        let mut others = self.named(context, meta)?;
+    fn others(&self, context: &Context, item: &Item<'_>, own: u64) -> Result<Vec<u64>, StateError> {
+        let mut others = self.named(context, item)?;
         others.retain(|object| *object != own);
         Ok(others)
     }
@@ -255,11 +181,11 @@ impl Fold<'_> {
         &mut self,
         stamp: Stamp,
         context: &Context,
-        meta: &Meta<'_>,
+        item: &Item<'_>,
         own: u64,
     ) -> Result<(), StateError> {
-        let rv = meta.resource_version.as_ref();
-        for object in self.others(context, meta, own)? {
+        let rv = item.rv.as_ref();
+        for object in self.others(context, item, own)? {
             self.end_unseen(stamp, context, object, Verb::Replaced, rv, "")?;
         }
         Ok(())
@@ -271,12 +197,12 @@ impl Fold<'_> {
         &mut self,
         stamp: Stamp,
         context: &Context,
-        meta: &Meta<'_>,
+        item: &Item<'_>,
         own: u64,
     ) -> Result<(), StateError> {
-        let rv = meta.resource_version.as_ref();
+        let rv = item.rv.as_ref();
         let mut next: Option<LifeRow> = None;
-        for object in self.others(context, meta, own)? {
+        for object in self.others(context, item, own)? {
             let life = self.life_row(object)?;
             let later = rv::compare(&life.begin.rv, rv) == Some(Ordering::Greater);
             let sooner = next.as_ref().is_none_or(|next| {
@@ -479,29 +405,4 @@ impl<'a> Draft<'a> {
             address: None,
         }
     }
-}
-
-/// The object's JSON with the `apiVersion` and `kind` that a list implies.
-fn with_type<'a>(raw: &'a str, head: &Head<'_>, context: &Context) -> Cow<'a, str> {
-    let mut missing = String::new();
-    if head.api_version.is_none() {
-        missing.push_str("\"apiVersion\":");
-        missing.push_str(&text(&context.frame.api_version()));
-        missing.push(',');
-    }
-    if head.kind.is_none() {
-        missing.push_str("\"kind\":");
-        missing.push_str(&text(&context.frame.kind));
-        missing.push(',');
-    }
-    if missing.is_empty() {
-        return Cow::Borrowed(raw);
-    }
-    // The object has at least `metadata`, so a comma before the rest is right.
-    let rest = raw.trim_start().strip_prefix('{').unwrap_or(raw);
-    Cow::Owned(format!("{{{missing}{rest}"))
-}
-
-fn text(value: &str) -> String {
-    crate::json::Json::Text(Cow::Borrowed(value)).canonical()
 }

@@ -5,10 +5,10 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use stele_record::frame::FrameContext;
 
-use super::{Context, Fold};
-use crate::StateError;
+use super::Fold;
+use super::reading::fits;
 use crate::tables::uid_key;
 
 /// Label that names the service of a slice.
@@ -24,8 +24,6 @@ struct Slice<'a> {
 
 #[derive(Deserialize)]
 struct Meta<'a> {
-    #[serde(borrow, default)]
-    namespace: Cow<'a, str>,
     #[serde(borrow, default)]
     labels: Option<std::collections::BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
 }
@@ -43,30 +41,44 @@ struct Target<'a> {
     uid: Cow<'a, str>,
 }
 
+/// Whom a version of an endpoint slice names.
+pub(super) struct Named<'a> {
+    service: Option<Cow<'a, str>>,
+    /// Keys of the uids of its targets.
+    targets: Vec<Vec<u8>>,
+}
+
+/// Whom an object names as an endpoint slice. Of a slice that can't be read nothing is noted; its version
+/// is kept like any other.
+pub(super) fn read<'a>(frame: &FrameContext, raw: &'a str) -> Option<Named<'a>> {
+    if frame.group != "discovery.k8s.io" || frame.resource != "endpointslices" {
+        return None;
+    }
+    let slice: Slice<'_> = serde_json::from_str(raw).ok()?;
+    let targets = slice.endpoints.unwrap_or_default().into_iter();
+    let targets = targets.filter_map(|endpoint| Some(endpoint.target_ref?.uid));
+    let uids = targets.filter(|uid| !uid.is_empty() && fits("uid", uid).is_ok());
+    let service = slice.metadata.labels.and_then(|mut labels| labels.remove(SERVICE_NAME));
+    Some(Named {
+        service: service.filter(|service| fits("service", service).is_ok()),
+        targets: uids.map(|uid| uid_key(&uid)).collect(),
+    })
+}
+
 impl Fold<'_> {
-    /// Notes whom a version of an endpoint slice names. Of a slice that can't be read nothing is
-    /// noted; its version is kept like any other.
+    /// Notes whom a version of an endpoint slice names.
     pub(super) fn index_slice(
         &mut self,
-        context: &Context,
+        cluster: u32,
         object: u64,
-        raw: &RawValue,
-    ) -> Result<(), StateError> {
-        let frame = &context.frame;
-        if frame.group != "discovery.k8s.io" || frame.resource != "endpointslices" {
-            return Ok(());
+        namespace: &str,
+        slice: &Named<'_>,
+    ) {
+        if let Some(service) = &slice.service {
+            self.w.slices.insert((cluster, namespace, service.as_ref(), object), ());
         }
-        let Ok(slice) = serde_json::from_str::<Slice<'_>>(raw.get()) else { return Ok(()) };
-        let namespace = slice.metadata.namespace.as_ref();
-        let labels = slice.metadata.labels.unwrap_or_default();
-        if let Some(service) = labels.get(SERVICE_NAME) {
-            self.w.slices.insert((context.cluster, namespace, service.as_ref(), object), ());
+        for uid in &slice.targets {
+            self.w.targets.insert((cluster, uid.as_slice(), object), ());
         }
-        for endpoint in slice.endpoints.unwrap_or_default() {
-            let Some(target) = endpoint.target_ref.filter(|t| !t.uid.is_empty()) else { continue };
-            let uid = uid_key(&target.uid);
-            self.w.targets.insert((context.cluster, uid.as_slice(), object), ());
-        }
-        Ok(())
     }
 }

@@ -11,6 +11,7 @@
 mod access;
 mod blind;
 mod discovery;
+mod documents;
 mod error;
 mod http;
 mod metrics;
@@ -31,6 +32,12 @@ pub const WATCH_LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Longest answer to a discovery request, in bytes.
 pub const DISCOVERY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Longest document that is taken, in bytes: a schema, or the version of the server.
+pub const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Most schemas of one server that are recorded.
+pub const SCHEMAS_MAX: usize = 1_024;
 
 /// Most lists that run at the same time: each may hold a page in memory.
 pub const LISTS_AT_ONCE: usize = 4;

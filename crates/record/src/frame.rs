@@ -1,8 +1,9 @@
-//! Frames: raw bytes of a Kubernetes list page or watch line, with the context they came in.
+//! Frames: raw bytes of a Kubernetes list page, watch line or document, with the context they came in.
 //!
-//! A frame's payload is one line of JSON (the [`FrameContext`]), a line feed, and then the exact
-//! bytes that the server sent. Both are under the record's commitment.
+//! A frame's payload is one line of JSON (the [`FrameContext`] or [`DocumentContext`]), a line feed, and
+//! then the exact bytes that the server sent. Both are under the record's commitment.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::RecordError;
@@ -60,11 +61,7 @@ impl FrameContext {
 
     /// The payload of a frame with this context.
     pub fn join(&self, raw: &[u8]) -> Vec<u8> {
-        let mut payload = to_json(self);
-        payload.reserve_exact(raw.len() + 1);
-        payload.push(b'\n');
-        payload.extend_from_slice(raw);
-        payload
+        join(self, raw)
     }
 
     /// Splits a frame's payload into its context and the raw bytes.
@@ -72,12 +69,59 @@ impl FrameContext {
     /// # Errors
     /// [`RecordError::Malformed`] if there is no context line or it can't be read.
     pub fn split(payload: &[u8]) -> Result<(Self, &[u8]), RecordError> {
-        let end = payload
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .ok_or_else(|| RecordError::malformed("frame", "the context line has no end"))?;
-        Ok((from_json("frame context", &payload[..end])?, &payload[end + 1..]))
+        split("frame", "frame context", payload)
     }
+}
+
+/// Where a document came from that a Kubernetes server gives about itself: a schema, its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentContext {
+    /// The cluster, as in [`FrameContext::cluster`].
+    pub cluster: String,
+    /// The API server that answered, as it was addressed; empty if not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// Path under which the server gives it, without a query: `/version`, `/openapi/v3/apis/apps/v1`.
+    pub path: String,
+    /// The server does not give it any more; there are no bytes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gone: bool,
+}
+
+impl DocumentContext {
+    /// The payload of a document with this context.
+    pub fn join(&self, raw: &[u8]) -> Vec<u8> {
+        join(self, raw)
+    }
+
+    /// Splits a document's payload into its context and the raw bytes.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] if there is no context line or it can't be read.
+    pub fn split(payload: &[u8]) -> Result<(Self, &[u8]), RecordError> {
+        split("document", "document context", payload)
+    }
+}
+
+fn join(context: &impl Serialize, raw: &[u8]) -> Vec<u8> {
+    let mut payload = to_json(context);
+    payload.reserve_exact(raw.len() + 1);
+    payload.push(b'\n');
+    payload.extend_from_slice(raw);
+    payload
+}
+
+fn split<'p, T: DeserializeOwned>(
+    what: &'static str,
+    context: &'static str,
+    payload: &'p [u8],
+) -> Result<(T, &'p [u8]), RecordError> {
+    let end = payload
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .ok_or_else(|| RecordError::malformed(what, "the context line has no end"))?;
+    Ok((from_json(context, &payload[..end])?, &payload[end + 1..]))
 }
 
 fn is_false(value: &bool) -> bool {

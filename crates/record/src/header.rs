@@ -118,6 +118,9 @@ named_numbers! { Kind {
     KUBE_WATCH = 33, "kube-watch";
     /// The resource types a Kubernetes server offers; payload [`crate::kube::ResourceList`].
     KUBE_RESOURCES = 34, "kube-resources";
+    /// A document that a Kubernetes server gives about itself, as received: a schema, its version;
+    /// payload type [`PayloadType::FRAME`] with a [`crate::frame::DocumentContext`].
+    KUBE_DOCUMENT = 35, "kube-document";
     /// An audit.k8s.io event.
     KUBE_AUDIT = 40, "kube-audit";
     /// A response of an etcd watch.

@@ -18,7 +18,9 @@ use super::blind::{Blind, Subject, draft};
 use super::discovery::{Discovered, TypeKey, discover};
 use super::http::{HttpError, get};
 use super::stream::{Shared, Stream};
-use super::{Cluster, DISCOVERY_BYTES_MAX, RecorderError, RecorderMetrics, WATCH_SECONDS_MAX};
+use super::{
+    Cluster, DISCOVERY_BYTES_MAX, RecorderError, RecorderMetrics, WATCH_SECONDS_MAX, documents,
+};
 use crate::Backoff;
 use crate::redact::Redactor;
 
@@ -71,6 +73,9 @@ const PAGE_LIMIT_DEFAULT: u32 = 500;
 
 /// Discoveries after a change of a CRD: a server takes a few seconds to serve a new type.
 const DISCOVERIES_AFTER_CHANGE: u32 = 5;
+
+/// Discoveries after one that found something new: the schema of a type comes later than the type.
+const DISCOVERIES_AFTER_FOUND: u32 = 1;
 
 /// Records one cluster.
 pub struct Recorder {
@@ -262,7 +267,10 @@ impl Manager<'_> {
             let pause = match found {
                 Ok(found) => {
                     backoff.reset();
-                    expected = if self.apply(found).await? { 0 } else { expected };
+                    if self.apply(found).await? {
+                        expected = DISCOVERIES_AFTER_FOUND;
+                    }
+                    documents::record(&self.shared).await?;
                     match expected {
                         0 => timing.discover_every,
                         left => timing.discover_after * 2_u32.pow(DISCOVERIES_AFTER_CHANGE - left),

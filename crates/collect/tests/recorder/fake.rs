@@ -37,6 +37,9 @@ pub(crate) struct World {
     /// Lines to send in the next watch of a type, then end it.
     pub(crate) lines: BTreeMap<&'static str, Vec<Bytes>>,
     pub(crate) requests: Vec<String>,
+    /// Schemas by their names, and what `/version` says.
+    pub(crate) schemas: BTreeMap<&'static str, &'static str>,
+    pub(crate) version: &'static str,
     /// How long a watch from a forgotten version stays silent before it says so.
     pub(crate) late_errors: std::time::Duration,
 }
@@ -206,7 +209,17 @@ async fn handle(
         "/api/v1/namespaces/kube-system" => {
             return world.types["v1/namespaces"].objects["kube-system"].to_string().into_response();
         }
-        _ => {}
+        "/version" if !world.version.is_empty() => return world.version.into_response(),
+        "/openapi/v3" if !world.schemas.is_empty() => {
+            return schemas(&world).to_string().into_response();
+        }
+        path => {
+            if let Some(name) = path.strip_prefix("/openapi/v3/")
+                && let Some(schema) = world.schemas.get(name)
+            {
+                return (*schema).into_response();
+            }
+        }
     }
     let path = uri.path().trim_start_matches("/apis/").trim_start_matches("/api/").to_owned();
     let Some((path, _)) = world.types.get_key_value(path.as_str()).map(|(k, v)| (*k, v)) else {
@@ -320,6 +333,18 @@ fn discovery(world: &World, root: &str) -> Value {
         })
         .collect();
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items})
+}
+
+fn schemas(world: &World) -> Value {
+    let paths: BTreeMap<&str, Value> = world
+        .schemas
+        .iter()
+        .map(|(name, schema)| {
+            let url = format!("/openapi/v3/{name}?hash={}", schema.len());
+            (*name, json!({"serverRelativeURL": url}))
+        })
+        .collect();
+    json!({"paths": paths})
 }
 
 fn expired(from: u64) -> Value {

@@ -14,7 +14,7 @@ use crate::bodies::{Piece, Place};
 use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 9;
+pub(crate) const FORMAT: u64 = 10;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;
@@ -206,6 +206,11 @@ tables! {
     node_ports: (u32, u32, u64) => ();
     /// (cluster, prefix length, base, object): some version of the object declares the range.
     ranges: (u32, u8, &'static [u8; 16], u64) => ();
+    /// (cluster, path, record) → effective time, and whether the server did not give it any more:
+    /// documents that a server gave about itself.
+    documents: (u32, &'static str, u64) => (i64, bool);
+    /// Record of a document → its text, as a [`Piece`].
+    document_texts in bodies: u64 => &'static [u8];
 }
 
 /// A cluster.

@@ -25,9 +25,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use stele_record::frame::FrameContext;
+use stele_record::frame::{DocumentContext, FrameContext};
 use stele_record::{Header, Kind};
 
+use crate::bases::Packer;
+use crate::bodies::Piece;
 use crate::chunks::{LOG_RECORDS, LogChunk, TimesChunk};
 use crate::spread::{Ahead, cores};
 use crate::tables::{ALL, ClusterRow, LogRow, SourceRow, StreamRow, Tables, TypeRow, row, unrow};
@@ -195,6 +197,7 @@ impl<'f> Fold<'f> {
                 Kind::KUBE_LIST
                 | Kind::KUBE_WATCH
                 | Kind::KUBE_RESOURCES
+                | Kind::KUBE_DOCUMENT
                 | Kind::KUBE_AUDIT
                 | Kind::GAP => Err(unusable("the payload is not available")),
                 _ => Ok(()),
@@ -213,6 +216,7 @@ impl<'f> Fold<'f> {
             Kind::SOURCE_CLOSE => self.source_close(stamp),
             Kind::GAP => self.gap(stamp, record.payload),
             Kind::KUBE_RESOURCES => self.resources(stamp, record.payload),
+            Kind::KUBE_DOCUMENT => self.document(stamp, record.payload),
             _ => Ok(()),
         }
     }
@@ -380,6 +384,21 @@ impl<'f> Fold<'f> {
             type_row.singular = found.singular;
             type_row.short_names = found.short_names;
             type_row.namespaced = found.namespaced;
+        }
+        Ok(())
+    }
+
+    /// Keeps a document that a server gave about itself.
+    fn document(&mut self, stamp: Stamp, payload: &[u8]) -> Result<(), Fault> {
+        let (context, raw) = DocumentContext::split(payload).map_err(unusable)?;
+        fits("path of a document", &context.path).map_err(Fault::Unusable)?;
+        let cluster = self.cluster(&context.cluster)?;
+        self.seen(stamp, cluster)?;
+        let key = (cluster, context.path.as_str(), stamp.index);
+        self.w.documents.insert(key, (stamp.time, context.gone));
+        if !context.gone {
+            let packed = Piece::of_text(raw)?.pack(&mut Packer::default(), true, None)?;
+            self.w.document_texts.insert(stamp.index, packed.as_slice());
         }
         Ok(())
     }

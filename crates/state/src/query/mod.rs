@@ -6,6 +6,7 @@
 mod changes;
 mod coverage;
 mod diff;
+mod documents;
 mod endpoints;
 mod fields;
 mod follow;
@@ -31,6 +32,7 @@ pub(crate) mod span;
 mod subject;
 mod types;
 
+pub use documents::DocumentSeen;
 pub use follow::{Begin, Follow, Followed, Held, Step, StepBody, Trail};
 pub use history::{HISTORY_OBJECTS_MAX, HistoryQuery};
 pub use ip_types::{

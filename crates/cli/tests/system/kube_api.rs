@@ -68,6 +68,7 @@ async fn kubectl_prints_what_it_printed_then() {
     live.ok(&["delete", "deploy,sts,ds,job,svc,cm,wd", "--all", "-n", "shop", "--wait=false"]);
     live.ok(&["label", "nodes", "--all", "later=true"]);
 
+    explained(&live, &recorded, &kubectl.with(&kubeconfig(&home, &up, &taken[0].at)));
     let mut different = Vec::new();
     for one in &taken {
         let then = kubectl.with(&kubeconfig(&home, &up, &one.at));
@@ -81,6 +82,23 @@ async fn kubectl_prints_what_it_printed_then() {
     assert!(different.is_empty(), "{}", different.join("\n\n"));
     questions_beside(&kubectl, &home, &up, &now);
     up.stop();
+}
+
+/// What kubectl says of the fields of objects and of the version of the server, once the schema of the
+/// definition has come.
+fn explained(live: &Kubectl, recorded: &Kubectl, then: &Kubectl) {
+    let widget = ["explain", "widgets.spec", "--recursive"];
+    wait_until(|| recorded.run(&widget).stdout.contains("color"));
+    for question in [&widget[..], &["explain", "pods.spec.containers"], &["explain", "deploy"]] {
+        assert_eq!(recorded.ok(question), live.ok(question), "{question:?}");
+    }
+    let pods = ["explain", "pods", "--recursive"];
+    assert_eq!(then.ok(&pods), live.ok(&pods));
+    let version = |kubectl: &Kubectl| {
+        let text = kubectl.ok(&["version"]);
+        text.lines().find(|line| line.starts_with("Server Version")).unwrap().to_owned()
+    };
+    assert_eq!(version(then), version(live));
 }
 
 /// Selectors, single objects, following, and what is refused.

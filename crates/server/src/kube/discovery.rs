@@ -193,39 +193,6 @@ fn rank(version: &str) -> (u8, u64, u64, Reverse<String>) {
     })
 }
 
-/// What `/version` says: this is stele; which version of Kubernetes the cluster ran is not recorded.
-pub(super) fn version() -> Value {
-    json!({
-        "major": "",
-        "minor": "",
-        "gitVersion": concat!("v0.0.0-stele.", env!("CARGO_PKG_VERSION")),
-        "gitCommit": "",
-        "gitTreeState": "",
-        "buildDate": "",
-        "goVersion": "",
-        "compiler": "",
-        "platform": "",
-    })
-}
-
-/// `/openapi/v2`: no schema is recorded, so the document has none.
-pub(super) fn openapi_v2() -> Value {
-    json!({
-        "swagger": "2.0",
-        "info": {
-            "title": "A recorded cluster; its schemas are not recorded",
-            "version": env!("CARGO_PKG_VERSION"),
-        },
-        "paths": {},
-        "definitions": {},
-    })
-}
-
-/// `/openapi/v3`: no schema is recorded, so there are no documents to point to.
-pub(super) fn openapi_v3() -> Value {
-    json!({"paths": {}})
-}
-
 /// `/`: where to begin.
 pub(super) fn root(types: &Types) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];

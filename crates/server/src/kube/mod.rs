@@ -2,14 +2,15 @@
 //! `/clusters/CLUSTER/at/TIME/api/v1/pods` is what `/api/v1/pods` was. Read-only; a watch runs on
 //! into the present.
 //!
-//! What this is not: an API server. It has no schemas, no defaulting, no conversion between
-//! versions; objects come in the version in which they were recorded.
+//! What this is not: an API server. It has no defaulting and no conversion between versions; objects
+//! come in the version in which they were recorded.
 //!
 //! Invariant: an answer that touches a stretch in which nobody looked says so, in the header
 //! `Warning` or in a `Status`.
 
 mod accept;
 mod discovery;
+mod documents;
 mod list;
 mod params;
 mod path;
@@ -99,21 +100,16 @@ async fn route(
             objects_of(app, Question { cluster, at, objects, parameters }, &parts.headers).await
         }
         Target::Health => Ok("ok".into_response()),
-        Target::Version => Ok(Json(discovery::version()).into_response()),
-        Target::OpenApiV2 => plain(&parts.headers, discovery::openapi_v2()),
-        Target::OpenApiV3 => plain(&parts.headers, discovery::openapi_v3()),
-        target => documents(&app, cluster, at, target, &parts.headers).await,
+        Target::Version => documents::version(&app, cluster, at, &parts.headers).await,
+        Target::OpenApiV2 => documents::openapi_v2(&parts.headers),
+        Target::OpenApiV3 => documents::schemas(&app, cluster, at, &parts.headers).await,
+        Target::Schema(name) => documents::schema(&app, cluster, at, &name, &parts.headers).await,
+        target => discover(&app, cluster, at, target, &parts.headers).await,
     }
 }
 
-/// A document that there is in one form only.
-fn plain(headers: &HeaderMap, document: Value) -> Result<Response, Failure> {
-    accept::form(headers).ok_or_else(Failure::not_acceptable)?;
-    Ok(Json(document).into_response())
-}
-
-/// Documents of discovery.
-async fn documents(
+/// What there is: groups, versions, types.
+async fn discover(
     app: &App,
     cluster: String,
     at: Point,

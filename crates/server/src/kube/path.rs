@@ -13,6 +13,8 @@ pub(super) enum Target {
     OpenApiV2,
     /// `/openapi/v3`.
     OpenApiV3,
+    /// A document below `/openapi/v3`: the path behind it.
+    Schema(String),
     /// `/api`: the versions of the core group.
     CoreVersions,
     /// `/apis`: the groups.
@@ -64,6 +66,7 @@ pub(super) fn parse(path: &str) -> Option<Target> {
         ["version"] => Target::Version,
         ["openapi", "v2"] => Target::OpenApiV2,
         ["openapi", "v3"] => Target::OpenApiV3,
+        ["openapi", "v3", name @ ..] => Target::Schema(name.join("/")),
         ["api"] => Target::CoreVersions,
         ["apis"] => Target::Groups,
         ["apis", group] => Target::Group((*group).to_owned()),
@@ -142,7 +145,11 @@ mod tests {
         assert_eq!(parse(""), Some(Target::Root));
         assert_eq!(parse("apis/apps/"), Some(Target::Group("apps".to_owned())));
         assert_eq!(parse("apis/apps/v1"), Some(Target::Types(of("apps", "v1"))));
-        for none in ["x", "api/v1//pods", "openapi/v9", "openapi/v3/api/v1"] {
+        assert_eq!(
+            parse("openapi/v3/apis/apps/v1"),
+            Some(Target::Schema("apis/apps/v1".to_owned()))
+        );
+        for none in ["x", "api/v1//pods", "openapi/v9"] {
             assert_eq!(parse(none), None, "{none}");
         }
     }

@@ -179,6 +179,49 @@ async fn discovery_names_what_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn schemas_and_the_version_are_those_of_the_time() {
+    let server = TestServer::start().await;
+    let mut source = TestSource::new(1);
+    source.list(10);
+    let before = Time(source.now_ns());
+    source.document("/version", r#"{"gitVersion":"v1.36.1"}"#);
+    source.document("/openapi/v3/api/v1", r#"{"openapi":"3.0.0","of":"old"}"#);
+    let early = Time(source.now_ns());
+    source.document("/openapi/v3/api/v1", r#"{"openapi":"3.0.0","of":"new"}"#);
+    source.document("/openapi/v3/apis/apps/v1", "{}");
+    server.delivered(&source.submission()).await;
+    let at = |time: Time| NOW.replace("now", &time.to_string());
+    let index = ok(&server, &format!("{NOW}/openapi/v3")).await;
+    let now: Vec<String> = index["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|entry| entry["serverRelativeURL"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(now.len(), 2);
+    assert!(now[0].starts_with("/openapi/v3/api/v1?hash="), "{now:?}");
+    let early_base = at(early);
+    let text = async |base: &str, url: &str| {
+        let (status, _, body) = ask(&server, &format!("{base}{url}"), "application/json").await;
+        (status, body)
+    };
+    assert_eq!(text(NOW, &now[0]).await.1["of"], "new");
+    assert_eq!(text(&early_base, "/openapi/v3/api/v1").await.1["of"], "old");
+    assert_eq!(text(&early_base, "/version").await.1["gitVersion"], "v1.36.1");
+    assert_eq!(text(&early_base, "/openapi/v3").await.1["paths"].as_object().unwrap().len(), 1);
+    assert_ne!(text(&early_base, "/openapi/v3").await.1, text(NOW, "/openapi/v3").await.1);
+    assert_eq!(text(&early_base, "/openapi/v3/apis/apps/v1").await.0, StatusCode::NOT_FOUND);
+    let before = at(before);
+    assert_eq!(text(&before, "/openapi/v3").await.1, json!({"paths": {}}));
+    let unknown = text(&before, "/version").await.1["gitVersion"].as_str().unwrap().to_owned();
+    assert!(unknown.contains("stele"), "{unknown}");
+    let binary = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+    let (status, ..) = ask(&server, &format!("{NOW}/openapi/v3/api/v1"), binary).await;
+    assert_eq!(status, StatusCode::NOT_ACCEPTABLE);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn discovery_at_a_time_leaves_out_types_that_were_not_defined() {
     const CRDS: (&str, &str, &str) =
         ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use stele_ledger::cosigning::Cosigning;
 use stele_ledger::{Ledger, LedgerOptions, LogKey};
 use stele_merkle::{LogVerifier, TlogProof, leaf_hash};
-use stele_record::frame::{FrameContext, ListPage};
+use stele_record::frame::{DocumentContext, FrameContext, ListPage};
 use stele_record::{
     Boot, Commitment, Declaration, Epoch, EpochSecret, Gap, Header, Kind, ObservedTime,
     PayloadType, Seq, SourceId, SourceKey, Submission, SubmittedRecord,
@@ -302,6 +302,17 @@ impl TestSource {
         format!(
             r#"{{"metadata":{{"name":"{name}","uid":"uid-{name}","resourceVersion":"{rv}"}},"spec":{{}}}}"#
         )
+    }
+
+    /// A document of the server.
+    pub(crate) fn document(&mut self, path: &str, text: &str) {
+        let context = DocumentContext {
+            cluster: "c1".to_owned(),
+            server: String::new(),
+            path: path.to_owned(),
+            gone: false,
+        };
+        self.push(Kind::KUBE_DOCUMENT, PayloadType::FRAME, context.join(text.as_bytes()));
     }
 
     /// An empty list of config maps at a version.

@@ -14,7 +14,7 @@ use crate::bodies::{Piece, Place};
 use crate::table::{Space, Table};
 
 /// Number of the form of the tables.
-pub(crate) const FORMAT: u64 = 10;
+pub(crate) const FORMAT: u64 = 11;
 
 /// Binary logarithm of the number of records in a run of the table `reached`.
 pub(crate) const REACHED_RUN_BITS: u32 = 10;
@@ -139,6 +139,9 @@ tables! {
     /// (type, namespace, name, how many objects of that name came before) → object. There is one for
     /// each uid.
     objects: (u32, &'static str, &'static str, u32) => u64;
+    /// (type, namespace, name) → how many objects of that name, from the first on, have ended, and the
+    /// order key of the newest end: for a newer version they do not matter. Only where there are many.
+    settled: (u32, &'static str, &'static str) => (u32, &'static [u8]);
     /// (cluster, uid, type) → object. Uids are keys of [`uid_key`].
     uids: (u32, &'static [u8], u32) => u64;
     /// Object → [`crate::life::LifeRow`].

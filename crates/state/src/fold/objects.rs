@@ -13,6 +13,17 @@ use crate::rv::{self, Rank, order_key};
 use crate::tables::{AddressRow, FactRow, LogRow, VersionRow, uid_key};
 use crate::versions::{self, Versions};
 
+/// Lives of a name that a new one looks at before those are noted that had ended.
+const SETTLED_MIN: usize = 4;
+
+/// The other lives of a name.
+#[derive(Default)]
+struct Namesakes {
+    /// How many there are before these; all of them had ended before the version at hand.
+    settled: u32,
+    others: Vec<u64>,
+}
+
 /// A version to be written.
 struct Draft<'a> {
     verb: Verb,
@@ -37,11 +48,13 @@ impl Fold<'_> {
         listed: Option<&str>,
     ) -> Result<u64, StateError> {
         let rv = item.rv.as_ref();
-        let (object, mut life) = self.life(stamp, context, &item)?;
-        let earlier = rv::compare(rv, &life.begin.rv) == Some(Ordering::Less);
-        if life.versions == 0 || earlier {
-            self.end_others(stamp, context, &item, object)?;
+        let (object, mut life, mut namesakes) = self.life(stamp, context, &item)?;
+        let new = life.versions == 0;
+        if !new && rv::compare(rv, &life.begin.rv) == Some(Ordering::Less) {
+            namesakes.others = self.named(context, &item, 0)?;
+            namesakes.others.retain(|other| *other != object);
         }
+        self.end_others(stamp, context, &namesakes.others, rv)?;
         let rank = if verb == Verb::Deleted { Rank::Deleted } else { Rank::Body };
         if self.is_known(object, &life, rv, rank)? {
             return Ok(object);
@@ -64,13 +77,13 @@ impl Fold<'_> {
             version: &context.frame.version,
             address: item.address.take(),
         };
-        let new = life.versions == 0;
         self.put_version(stamp, context.cluster, object, life, draft)?;
         if let Some(slice) = &item.slice {
             self.index_slice(context.cluster, object, &item.namespace, slice);
         }
         if new {
-            self.end_before_later(stamp, context, &item, object)?;
+            self.end_before_later(stamp, context, object, &namesakes.others, rv)?;
+            self.settle(context, &item, &namesakes)?;
         }
         if !verb.is_end() {
             self.end_by_list(stamp, context, object, rv, listed.unwrap_or(rv))?;
@@ -87,13 +100,13 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// The life that a version belongs to; a new one for a new uid.
+    /// The life that a version belongs to; a new one for a new uid, and with it its namesakes.
     fn life(
         &mut self,
         stamp: Stamp,
         context: &Context,
         item: &Item<'_>,
-    ) -> Result<(u64, LifeRow), StateError> {
+    ) -> Result<(u64, LifeRow, Namesakes), StateError> {
         let (type_id, namespace, name, uid) =
             (context.type_id, item.namespace.as_ref(), item.name.as_ref(), item.uid.as_ref());
         let key = (context.cluster, uid_key(uid), type_id);
@@ -101,21 +114,23 @@ impl Fold<'_> {
         if let Some(object) = known {
             let life = self.life_row(object)?;
             if life.namespace == namespace && life.name == name {
-                return Ok((object, life));
+                return Ok((object, life, Namesakes::default()));
             }
         }
-        let named = self.named(context, item)?;
         // Objects without a uid, or with one that another name has shown as well.
-        if known.is_some() || uid.is_empty() {
-            for object in &named {
+        let doubtful = known.is_some() || uid.is_empty();
+        let settled = if doubtful { 0 } else { self.settled(context, item)? };
+        let others = self.named(context, item, settled)?;
+        if doubtful {
+            for object in &others {
                 let life = self.life_row(*object)?;
                 if life.uid == uid {
-                    return Ok((*object, life));
+                    return Ok((*object, life, Namesakes::default()));
                 }
             }
         }
         let object = self.count("objects", 1)?;
-        let before = as_u32(named.len() as u64)?;
+        let before = as_u32(u64::from(settled) + others.len() as u64)?;
         self.w.objects.insert((type_id, namespace, name, before), object);
         if !uid.is_empty() {
             self.w.uids.insert((key.0, key.1.as_slice(), key.2), object);
@@ -129,7 +144,7 @@ impl Fold<'_> {
             begin: Begin { index: stamp.index, time: stamp.time, ..Begin::default() },
             ..LifeRow::default()
         };
-        Ok((object, life))
+        Ok((object, life, Namesakes { settled, others }))
     }
 
     /// The object of a uid within a type.
@@ -155,11 +170,11 @@ impl Fold<'_> {
         LifeRow::unpack(found.value())
     }
 
-    /// All lives of a name.
-    fn named(&self, context: &Context, item: &Item<'_>) -> Result<Vec<u64>, StateError> {
+    /// The lives of a name, from a number on.
+    fn named(&self, context: &Context, item: &Item<'_>, from: u32) -> Result<Vec<u64>, StateError> {
         let (namespace, name) = (item.namespace.as_ref(), item.name.as_ref());
         let mut objects = Vec::new();
-        for number in 0.. {
+        for number in from.. {
             // Most names are those of one object: to find that there is no other is less work than
             // to begin a range.
             let found = self.w.objects.get((context.type_id, namespace, name, number))?;
@@ -169,11 +184,53 @@ impl Fold<'_> {
         Ok(objects)
     }
 
-    /// The other lives of a name.
-    fn others(&self, context: &Context, item: &Item<'_>, own: u64) -> Result<Vec<u64>, StateError> {
-        let mut others = self.named(context, item)?;
-        others.retain(|object| *object != own);
-        Ok(others)
+    /// How many lives of a name, from the first on, had ended before the version at hand.
+    fn settled(&self, context: &Context, item: &Item<'_>) -> Result<u32, StateError> {
+        let key = (context.type_id, item.namespace.as_ref(), item.name.as_ref());
+        let rv = item.rv.as_ref();
+        let found = if rv::is_ordered(rv) { self.w.settled.get(key)? } else { None };
+        let found = found.filter(|found| *found.value().1 < *order_key(rv, 0, Rank::Body));
+        Ok(found.map_or(0, |found| found.value().0))
+    }
+
+    /// Notes which lives of a name ended before its new one, so that the next one need not look at all
+    /// of them again.
+    fn settle(
+        &mut self,
+        context: &Context,
+        item: &Item<'_>,
+        namesakes: &Namesakes,
+    ) -> Result<(), StateError> {
+        let rv = item.rv.as_ref();
+        if namesakes.others.len() < SETTLED_MIN || !rv::is_ordered(rv) {
+            return Ok(());
+        }
+        let key = (context.type_id, item.namespace.as_ref(), item.name.as_ref());
+        let before = self.w.settled.get(key)?.filter(|_| namesakes.settled > 0);
+        let mut newest = before.map(|before| before.value().1.to_vec()).unwrap_or_default();
+        let (mut settled, own) = (namesakes.settled, order_key(rv, 0, Rank::Body));
+        for object in &namesakes.others {
+            let life = self.life_row(*object)?;
+            let last = life.last_order();
+            if life.ended().is_none() || !rv::is_ordered(life.last_rv()) || last >= own {
+                break;
+            }
+            newest = newest.max(last);
+            settled += 1;
+        }
+        if settled > namesakes.settled {
+            self.w.settled.insert(key, (settled, newest.as_slice()));
+        }
+        Ok(())
+    }
+
+    /// A version comes of a life that had ended: it may matter again to the other lives of its name.
+    fn unsettle(&mut self, life: &LifeRow) -> Result<(), StateError> {
+        let key = (life.type_id, life.namespace.as_str(), life.name.as_str());
+        if life.ended().is_some() && self.w.settled.get(key)?.is_some() {
+            self.w.settled.remove(key);
+        }
+        Ok(())
     }
 
     /// A name is seen with a uid: what had the name before that has ended (O5).
@@ -181,12 +238,11 @@ impl Fold<'_> {
         &mut self,
         stamp: Stamp,
         context: &Context,
-        item: &Item<'_>,
-        own: u64,
+        others: &[u64],
+        rv: &str,
     ) -> Result<(), StateError> {
-        let rv = item.rv.as_ref();
-        for object in self.others(context, item, own)? {
-            self.end_unseen(stamp, context, object, Verb::Replaced, rv, "")?;
+        for object in others {
+            self.end_unseen(stamp, context, *object, Verb::Replaced, rv, "")?;
         }
         Ok(())
     }
@@ -197,13 +253,13 @@ impl Fold<'_> {
         &mut self,
         stamp: Stamp,
         context: &Context,
-        item: &Item<'_>,
         own: u64,
+        others: &[u64],
+        rv: &str,
     ) -> Result<(), StateError> {
-        let rv = item.rv.as_ref();
         let mut next: Option<LifeRow> = None;
-        for object in self.others(context, item, own)? {
-            let life = self.life_row(object)?;
+        for object in others {
+            let life = self.life_row(*object)?;
             let later = rv::compare(&life.begin.rv, rv) == Some(Ordering::Greater);
             let sooner = next.as_ref().is_none_or(|next| {
                 rv::compare(&life.begin.rv, &next.begin.rv) == Some(Ordering::Less)
@@ -353,6 +409,7 @@ impl Fold<'_> {
         mut life: LifeRow,
         draft: Draft<'_>,
     ) -> Result<(), StateError> {
+        self.unsettle(&life)?;
         let number = life.versions;
         let key = order_key(draft.rv, number, draft.rank);
         let change = LogRow::Version(life.type_id, object, key.clone());

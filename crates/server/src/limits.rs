@@ -44,6 +44,9 @@ pub const FOLD_BATCH_RECORDS_MAX: u64 = 4_096;
 /// Payload bytes that the views take in at once, unless a single record has more.
 pub const FOLD_BATCH_BYTES_TARGET: usize = 32 * 1024 * 1024;
 
+/// While the views catch up with a long log, how often it is said how far they are.
+pub const FOLD_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// Pause before the views try again to follow the log after a failure.
 pub const FOLD_RETRY_PAUSE: Duration = Duration::from_secs(5);
 

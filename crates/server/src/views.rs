@@ -12,13 +12,13 @@ use stele_ledger::{Ledger, ReadError};
 use stele_state::{FoldRecord, Point, State, StateError};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::blocking::blocking;
 use crate::error::ApiError;
 use crate::limits::{
-    FOLD_BATCH_BYTES_TARGET, FOLD_BATCH_RECORDS_MAX, FOLD_RETRY_PAUSE, FOLD_WAIT_MAX,
-    QUERIES_AT_ONCE_MAX,
+    FOLD_BATCH_BYTES_TARGET, FOLD_BATCH_RECORDS_MAX, FOLD_RETRY_PAUSE, FOLD_TOLD_EVERY,
+    FOLD_WAIT_MAX, QUERIES_AT_ONCE_MAX,
 };
 use crate::signal::stopped;
 
@@ -172,7 +172,12 @@ impl Follower {
         if views > size {
             return Err(FollowError::Ahead { views, log: size });
         }
+        let mut told = Instant::now();
         while self.state.next_index() < size {
+            if told.elapsed() >= FOLD_TOLD_EVERY {
+                told = Instant::now();
+                tracing::info!(taken_in = self.state.next_index(), size, "the views catch up");
+            }
             let (ledger, state) = (self.ledger.clone(), self.state.clone());
             blocking(move || fold(&ledger, &state, size))
                 .await

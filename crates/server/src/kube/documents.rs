@@ -4,12 +4,11 @@
 //! Not here: discovery, which is made from what is recorded of objects.
 
 use axum::Json;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use stele_state::Point;
 
-use super::accept;
 use super::status::Failure;
 use crate::context::App;
 
@@ -17,13 +16,7 @@ const VERSION: &str = "/version";
 const SCHEMAS: &str = "/openapi/v3/";
 
 /// `/version`.
-pub(super) async fn version(
-    app: &App,
-    cluster: String,
-    at: Point,
-    headers: &HeaderMap,
-) -> Result<Response, Failure> {
-    accept::form(headers).ok_or_else(Failure::not_acceptable)?;
+pub(super) async fn version(app: &App, cluster: String, at: Point) -> Result<Response, Failure> {
     Ok(match text(app, cluster, VERSION.to_owned(), at).await? {
         Some(text) => json_text(text),
         None => Json(unknown_version()).into_response(),
@@ -32,13 +25,7 @@ pub(super) async fn version(
 
 /// `/openapi/v3`: which schemas there were. Clients keep a schema by its address, so that another text
 /// has another one.
-pub(super) async fn schemas(
-    app: &App,
-    cluster: String,
-    at: Point,
-    headers: &HeaderMap,
-) -> Result<Response, Failure> {
-    accept::form(headers).ok_or_else(Failure::not_acceptable)?;
+pub(super) async fn schemas(app: &App, cluster: String, at: Point) -> Result<Response, Failure> {
     let found = app.views.ask(move |state| state.documents(&cluster, SCHEMAS, &at)).await?;
     let mut paths = Map::new();
     for document in found {
@@ -55,9 +42,7 @@ pub(super) async fn schema(
     cluster: String,
     at: Point,
     name: &str,
-    headers: &HeaderMap,
 ) -> Result<Response, Failure> {
-    accept::form(headers).ok_or_else(Failure::not_acceptable)?;
     let text = text(app, cluster, format!("{SCHEMAS}{name}"), at).await?;
     text.map(json_text).ok_or_else(Failure::no_such_path)
 }
@@ -91,8 +76,7 @@ fn unknown_version() -> Value {
 }
 
 /// `/openapi/v2`: the schemas in their old form are not recorded, so the document has none.
-pub(super) fn openapi_v2(headers: &HeaderMap) -> Result<Response, Failure> {
-    accept::form(headers).ok_or_else(Failure::not_acceptable)?;
+pub(super) fn openapi_v2() -> Response {
     let document = json!({
         "swagger": "2.0",
         "info": {
@@ -102,5 +86,5 @@ pub(super) fn openapi_v2(headers: &HeaderMap) -> Result<Response, Failure> {
         "paths": {},
         "definitions": {},
     });
-    Ok(Json(document).into_response())
+    Json(document).into_response()
 }

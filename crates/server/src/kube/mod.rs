@@ -100,12 +100,23 @@ async fn route(
             objects_of(app, Question { cluster, at, objects, parameters }, &parts.headers).await
         }
         Target::Health => Ok("ok".into_response()),
-        Target::Version => documents::version(&app, cluster, at, &parts.headers).await,
-        Target::OpenApiV2 => documents::openapi_v2(&parts.headers),
-        Target::OpenApiV3 => documents::schemas(&app, cluster, at, &parts.headers).await,
-        Target::Schema(name) => documents::schema(&app, cluster, at, &name, &parts.headers).await,
+        Target::Version => plain(&parts.headers, documents::version(&app, cluster, at)).await,
+        Target::OpenApiV2 => plain(&parts.headers, async { Ok(documents::openapi_v2()) }).await,
+        Target::OpenApiV3 => plain(&parts.headers, documents::schemas(&app, cluster, at)).await,
+        Target::Schema(name) => {
+            plain(&parts.headers, documents::schema(&app, cluster, at, &name)).await
+        }
         target => discover(&app, cluster, at, target, &parts.headers).await,
     }
+}
+
+/// A document that there is in one form only.
+async fn plain(
+    headers: &HeaderMap,
+    document: impl Future<Output = Result<Response, Failure>>,
+) -> Result<Response, Failure> {
+    accept::form(headers).ok_or_else(Failure::not_acceptable)?;
+    document.await
 }
 
 /// What there is: groups, versions, types.

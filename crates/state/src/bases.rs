@@ -50,8 +50,7 @@ impl Bases {
         get_or(&self.0, number, || {
             let found = tables.bases.get(number)?;
             let found = found.ok_or_else(|| StateError::Damaged("no such base".to_owned()))?;
-            let piece = Piece::read(found.value(), |_| Err(damaged("a base has a base")))?;
-            Ok((Base::new(piece.into_text()), 1))
+            Ok((Base::new(Piece::read_text(found.value())?), 1))
         })
     }
 }

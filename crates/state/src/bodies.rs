@@ -65,11 +65,16 @@ impl Piece {
         Ok(())
     }
 
-    /// A piece of one body, which need not be UTF-8.
-    pub(crate) fn of_text(text: &[u8]) -> Result<Self, StateError> {
+    /// The row of a text that stands alone, and need not be UTF-8.
+    pub(crate) fn pack_text(text: &[u8]) -> Result<Vec<u8>, StateError> {
         let mut piece = Self::default();
         piece.push(text)?;
-        Ok(piece)
+        piece.pack(&mut Packer::default(), true, None)
+    }
+
+    /// Reads such a row.
+    pub(crate) fn read_text(stored: &[u8]) -> Result<Vec<u8>, StateError> {
+        Ok(Self::read(stored, |_| Err(damaged("a text that stands alone has a base")))?.text)
     }
 
     /// Adds all bodies of another piece.

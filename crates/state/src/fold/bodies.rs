@@ -4,10 +4,11 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::Fold;
-use super::packing::Loose;
+use super::packing::{Loose, Stored, joined};
 use crate::StateError;
-use crate::bases::{BASE_BYTES, BASE_CHUNKS, Base, Packer};
+use crate::bases::{BASE_BYTES, BASE_CHUNKS, Base};
 use crate::bodies::{CHUNK_BYTES, Piece, Place};
+use crate::key::Held;
 use crate::life::LifeRow;
 
 /// A chunk that takes bodies.
@@ -19,6 +20,9 @@ pub(super) struct OpenChunk {
     /// What this batch brought: the last ones.
     piece: Piece,
 }
+
+/// Under which key a piece is stored.
+type PieceKey = Held<(u64, u32)>;
 
 impl Fold<'_> {
     /// Stores a body of an object.
@@ -56,14 +60,11 @@ impl Fold<'_> {
         if known.is_some_and(|known| number < known.saturating_add(BASE_CHUNKS)) {
             return Ok(());
         }
-        let mut first = self.stored(number)?;
-        if let Some(chunk) = self.chunks.get(&(life.type_id, life.namespace.clone())) {
-            first.append(chunk.piece.clone());
-        }
-        let text = first.into_text();
+        let chunk = self.chunks.get(&(life.type_id, life.namespace.clone()));
+        let brought = chunk.map(|chunk| chunk.piece.clone()).unwrap_or_default();
+        let text = joined(self.stored(number)?.0, brought)?.into_text();
         let text = &text[..text.len().min(BASE_BYTES as usize)];
-        let packed = Piece::of_text(text)?.pack(&mut Packer::default(), true, None)?;
-        self.w.bases.insert(number, packed.as_slice());
+        self.w.bases.insert(number, Piece::pack_text(text)?.as_slice());
         self.type_row(life.type_id)?.base = Some(number);
         Ok(())
     }
@@ -74,14 +75,17 @@ impl Fold<'_> {
         Ok(Some((number, self.kept.bases.get(&self.w, number)?)))
     }
 
-    /// The bodies of a chunk that are stored.
-    fn stored(&self, chunk: u64) -> Result<Piece, StateError> {
-        let mut all = Piece::default();
+    /// The pieces of a chunk that are stored, and under which keys.
+    fn stored(&self, chunk: u64) -> Result<(Vec<Stored>, Vec<PieceKey>), StateError> {
+        let (mut pieces, mut keys) = (Vec::new(), Vec::new());
         for row in self.w.bodies.range((chunk, 0)..=(chunk, u32::MAX)) {
-            let base = |number| self.kept.bases.get(&self.w, number);
-            all.append(Piece::read(row?.1.value(), base)?);
+            let (key, row) = row?;
+            let base = Piece::base(row.value())?;
+            let base = base.map(|number| self.kept.bases.get(&self.w, number)).transpose()?;
+            pieces.push((row.value().to_vec(), base));
+            keys.push(key);
         }
-        Ok(all)
+        Ok((pieces, keys))
     }
 
     /// Compresses all bodies of a chunk together.
@@ -90,15 +94,8 @@ impl Fold<'_> {
         let Some(OpenChunk { number: chunk, piece, .. }) = self.chunks.remove(&key) else {
             return Ok(());
         };
-        let (mut earlier, mut stored) = (Vec::new(), Vec::new());
-        for row in self.w.bodies.range((chunk, 0)..=(chunk, u32::MAX)) {
-            let (key, row) = row?;
-            let base = Piece::base(row.value())?;
-            let base = base.map(|number| self.kept.bases.get(&self.w, number)).transpose()?;
-            earlier.push((row.value().to_vec(), base));
-            stored.push(key);
-        }
-        for key in stored {
+        let (earlier, keys) = self.stored(chunk)?;
+        for key in keys {
             self.w.bodies.remove(key.value());
         }
         let base = self.base(life.type_id)?;

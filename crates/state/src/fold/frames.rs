@@ -13,11 +13,9 @@ impl Fold<'_> {
         stamp: Stamp,
         framed: Read<Framed<'_, Read<Line<'_>>>>,
     ) -> Result<(), Fault> {
-        let framed = framed.map_err(Fault::Unusable)?;
-        let context = self.context(&framed)?;
-        self.seen(stamp, context.cluster)?;
+        let (context, line) = self.enter_frame(stamp, framed)?;
         let key = (context.type_id, stamp.source);
-        match framed.said.map_err(Fault::Unusable)? {
+        match line.map_err(Fault::Unusable)? {
             Line::Object(verb, item) => self.changed(stamp, &context, verb, item),
             Line::Bookmark(mark) => self.bookmark(stamp, key, &mark.map_err(Fault::Unusable)?),
             Line::Error(status) => self.watch_error(stamp, key, status),
@@ -143,13 +141,11 @@ impl Fold<'_> {
         stamp: Stamp,
         framed: Read<Framed<'_, Read<Page<'_>>>>,
     ) -> Result<(), Fault> {
-        let framed = framed.map_err(Fault::Unusable)?;
-        let context = self.context(&framed)?;
-        self.seen(stamp, context.cluster)?;
+        let (context, page) = self.enter_frame(stamp, framed)?;
         let Some(place) = context.frame.list else {
             return Err(unusable("a list page does not say which page it is"));
         };
-        let page = framed.said.map_err(Fault::Unusable)?;
+        let page = page.map_err(Fault::Unusable)?;
         let key = (context.type_id, stamp.source);
         let list_rv = page.rv.as_ref();
         let new = self.stream(key)?.is_none();

@@ -18,7 +18,7 @@ mod sources;
 pub(crate) use address::{HOST, NODE, POD, RANGE, SERVICE, addresses, ip_key, key_of, masked};
 pub(crate) use kept::Kept;
 use packing::Packing;
-use reading::{CONTEXTS_MAX, Framed, Reader, Reading, fits};
+use reading::{CONTEXTS_MAX, Framed, Read, Reader, Reading, fits};
 pub(crate) use slices::SERVICE_NAME;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +28,6 @@ use std::sync::Arc;
 use stele_record::frame::{DocumentContext, FrameContext};
 use stele_record::{Header, Kind};
 
-use crate::bases::Packer;
 use crate::bodies::Piece;
 use crate::chunks::{LOG_RECORDS, LogChunk, TimesChunk};
 use crate::spread::{Ahead, cores};
@@ -336,6 +335,19 @@ impl<'f> Fold<'f> {
         }
     }
 
+    /// Notes that a frame speaks of its cluster; gives what is known of that and of the type, and what the
+    /// frame says.
+    fn enter_frame<T>(
+        &mut self,
+        stamp: Stamp,
+        framed: Read<Framed<'_, T>>,
+    ) -> Result<(Rc<Context>, T), Fault> {
+        let framed = framed.map_err(Fault::Unusable)?;
+        let context = self.context(&framed)?;
+        self.seen(stamp, context.cluster)?;
+        Ok((context, framed.said))
+    }
+
     /// What is known of the cluster and the type of a frame.
     fn context<T>(&mut self, framed: &Framed<'_, T>) -> Result<Rc<Context>, Fault> {
         if let Some(context) = self.contexts.get(framed.line) {
@@ -397,8 +409,7 @@ impl<'f> Fold<'f> {
         let key = (cluster, context.path.as_str(), stamp.index);
         self.w.documents.insert(key, (stamp.time, context.gone));
         if !context.gone {
-            let packed = Piece::of_text(raw)?.pack(&mut Packer::default(), true, None)?;
-            self.w.document_texts.insert(stamp.index, packed.as_slice());
+            self.w.document_texts.insert(stamp.index, Piece::pack_text(raw)?.as_slice());
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ const SETTLED_MIN: usize = 4;
 struct Namesakes {
     /// How many there are before these; all of them had ended before the version at hand.
     settled: u32,
+    /// Order key of the newest of these ends.
+    newest_end: Vec<u8>,
     others: Vec<u64>,
 }
 
@@ -83,7 +85,7 @@ impl Fold<'_> {
         }
         if new {
             self.end_before_later(stamp, context, object, &namesakes.others, rv)?;
-            self.settle(context, &item, &namesakes)?;
+            self.settle(context, &item, namesakes)?;
         }
         if !verb.is_end() {
             self.end_by_list(stamp, context, object, rv, listed.unwrap_or(rv))?;
@@ -119,7 +121,8 @@ impl Fold<'_> {
         }
         // Objects without a uid, or with one that another name has shown as well.
         let doubtful = known.is_some() || uid.is_empty();
-        let settled = if doubtful { 0 } else { self.settled(context, item)? };
+        let (settled, newest_end) =
+            if doubtful { (0, Vec::new()) } else { self.settled(context, item)? };
         let others = self.named(context, item, settled)?;
         if doubtful {
             for object in &others {
@@ -144,7 +147,7 @@ impl Fold<'_> {
             begin: Begin { index: stamp.index, time: stamp.time, ..Begin::default() },
             ..LifeRow::default()
         };
-        Ok((object, life, Namesakes { settled, others }))
+        Ok((object, life, Namesakes { settled, newest_end, others }))
     }
 
     /// The object of a uid within a type.
@@ -184,13 +187,15 @@ impl Fold<'_> {
         Ok(objects)
     }
 
-    /// How many lives of a name, from the first on, had ended before the version at hand.
-    fn settled(&self, context: &Context, item: &Item<'_>) -> Result<u32, StateError> {
+    /// How many lives of a name, from the first on, had ended before the version at hand, and the order key
+    /// of the newest end.
+    fn settled(&self, context: &Context, item: &Item<'_>) -> Result<(u32, Vec<u8>), StateError> {
         let key = (context.type_id, item.namespace.as_ref(), item.name.as_ref());
         let rv = item.rv.as_ref();
         let found = if rv::is_ordered(rv) { self.w.settled.get(key)? } else { None };
         let found = found.filter(|found| *found.value().1 < *order_key(rv, 0, Rank::Body));
-        Ok(found.map_or(0, |found| found.value().0))
+        let owned = |(settled, newest_end): (u32, &[u8])| (settled, newest_end.to_vec());
+        Ok(found.map(|found| owned(found.value())).unwrap_or_default())
     }
 
     /// Notes which lives of a name ended before its new one, so that the next one need not look at all
@@ -199,27 +204,26 @@ impl Fold<'_> {
         &mut self,
         context: &Context,
         item: &Item<'_>,
-        namesakes: &Namesakes,
+        namesakes: Namesakes,
     ) -> Result<(), StateError> {
         let rv = item.rv.as_ref();
-        if namesakes.others.len() < SETTLED_MIN || !rv::is_ordered(rv) {
+        let Namesakes { settled: before, mut newest_end, others } = namesakes;
+        if others.len() < SETTLED_MIN || !rv::is_ordered(rv) {
             return Ok(());
         }
-        let key = (context.type_id, item.namespace.as_ref(), item.name.as_ref());
-        let before = self.w.settled.get(key)?.filter(|_| namesakes.settled > 0);
-        let mut newest = before.map(|before| before.value().1.to_vec()).unwrap_or_default();
-        let (mut settled, own) = (namesakes.settled, order_key(rv, 0, Rank::Body));
-        for object in &namesakes.others {
-            let life = self.life_row(*object)?;
+        let (mut settled, own) = (before, order_key(rv, 0, Rank::Body));
+        for object in others {
+            let life = self.life_row(object)?;
             let last = life.last_order();
             if life.ended().is_none() || !rv::is_ordered(life.last_rv()) || last >= own {
                 break;
             }
-            newest = newest.max(last);
+            newest_end = newest_end.max(last);
             settled += 1;
         }
-        if settled > namesakes.settled {
-            self.w.settled.insert(key, (settled, newest.as_slice()));
+        if settled > before {
+            let key = (context.type_id, item.namespace.as_ref(), item.name.as_ref());
+            self.w.settled.insert(key, (settled, newest_end.as_slice()));
         }
         Ok(())
     }

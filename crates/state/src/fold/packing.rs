@@ -13,27 +13,35 @@ use crate::bodies::Piece;
 pub(super) struct Loose {
     pub(super) chunk: u64,
     pub(super) first: u32,
-    /// Rows of what comes before it, each with its base.
-    pub(super) earlier: Vec<(Vec<u8>, Option<Arc<Base>>)>,
+    /// What comes before it.
+    pub(super) earlier: Vec<Stored>,
     pub(super) piece: Piece,
     pub(super) whole: bool,
     pub(super) base: Option<(u64, Arc<Base>)>,
 }
 
+/// The row of a piece, with its base.
+pub(super) type Stored = (Vec<u8>, Option<Arc<Base>>);
 /// Where a piece is stored, and what.
 pub(super) type Packed = ((u64, u32), Vec<u8>);
 
 impl Loose {
     fn pack(self, packer: &mut Packer) -> Result<Packed, StateError> {
-        let mut all = Piece::default();
-        for (row, base) in self.earlier {
-            let missing = || StateError::Damaged("no such base".to_owned());
-            all.append(Piece::read(&row, |_| base.ok_or_else(missing))?);
-        }
-        all.append(self.piece);
+        let all = joined(self.earlier, self.piece)?;
         let base = self.base.as_ref().map(|(number, base)| (*number, base.as_ref()));
         Ok(((self.chunk, self.first), all.pack(packer, self.whole, base)?))
     }
+}
+
+/// The bodies of stored pieces, and behind them those of another one.
+pub(super) fn joined(earlier: Vec<Stored>, piece: Piece) -> Result<Piece, StateError> {
+    let mut all = Piece::default();
+    for (row, base) in earlier {
+        let missing = || StateError::Damaged("no such base".to_owned());
+        all.append(Piece::read(&row, |_| base.ok_or_else(missing))?);
+    }
+    all.append(piece);
+    Ok(all)
 }
 
 /// See the module.
@@ -122,7 +130,8 @@ mod tests {
     use super::*;
 
     fn loose(chunk: u64) -> Loose {
-        let piece = Piece::of_text(&chunk.to_be_bytes()).unwrap();
+        let mut piece = Piece::default();
+        piece.push(&chunk.to_be_bytes()).unwrap();
         Loose { chunk, first: 0, earlier: Vec::new(), piece, whole: true, base: None }
     }
 

@@ -195,23 +195,22 @@ impl<'p> Reader<'p> {
         payload: &'p [u8],
         read: impl FnOnce(&FrameContext, &'p [u8]) -> T,
     ) -> Read<Framed<'p, T>> {
-        let end = payload.iter().position(|&byte| byte == b'\n');
-        let known = end.and_then(|end| Some((end, self.frames.get(&payload[..end])?)));
-        let (frame, raw) = match known {
-            Some((end, frame)) => (Arc::clone(frame), &payload[end + 1..]),
+        let line = payload.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        // What is not longer has no line feed, which splitting it says.
+        let known = self.frames.get(line).filter(|_| line.len() < payload.len()).cloned();
+        let frame = match known {
+            Some(frame) => frame,
             None => {
                 let split = FrameContext::split(payload);
-                let (frame, raw) = split.map_err(|error| error.to_string())?;
-                let frame = Arc::new(frame);
+                let frame = Arc::new(split.map_err(|error| error.to_string())?.0);
                 if self.frames.len() >= CONTEXTS_MAX {
                     self.frames.clear();
                 }
-                self.frames.insert(&payload[..payload.len() - raw.len() - 1], Arc::clone(&frame));
-                (frame, raw)
+                self.frames.insert(line, Arc::clone(&frame));
+                frame
             }
         };
-        let line = &payload[..payload.len() - raw.len() - 1];
-        let said = read(&frame, raw);
+        let said = read(&frame, &payload[line.len() + 1..]);
         Ok(Framed { line, frame, said })
     }
 }
@@ -260,12 +259,12 @@ fn item<'p>(frame: &FrameContext, raw: &'p RawValue) -> Read<Item<'p>> {
     }
     let meta = &head.metadata;
     for (what, text) in [
-        ("name", &meta.name),
-        ("namespace", &meta.namespace),
-        ("uid", &meta.uid),
-        ("resourceVersion", &meta.resource_version),
+        ("name of an object", &meta.name),
+        ("namespace of an object", &meta.namespace),
+        ("uid of an object", &meta.uid),
+        ("resourceVersion of an object", &meta.resource_version),
     ] {
-        fits(&format!("{what} of an object"), text)?;
+        fits(what, text)?;
     }
     let address = address::addresses(&frame.group, &frame.resource, raw)
         .map_err(|e| format!("addresses of an object: {e}"))?;

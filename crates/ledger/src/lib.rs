@@ -63,7 +63,7 @@ pub use ledger_core::{Answer, LedgerCore};
 pub use mirror::{Contradiction, Mirror, MirrorError, Synced};
 pub use own::ledger_source_id;
 pub use pack::Packer;
-pub use reader::{Reader, SignedCheckpoint, StoredRecord};
+pub use reader::{Reader, RecordContent, SignedCheckpoint, StoredRecord};
 pub use repair::{RepairError, Repaired, repair};
 pub use rotation::RecordedRotation;
 pub use streams::SourceHead;

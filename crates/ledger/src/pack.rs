@@ -13,7 +13,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use stele_merkle::{Hash, TreeSize};
-use stele_record::{Header, Seq};
+use stele_record::Header;
 use stele_store::{Clock, ObjectName, StoreError, UnixNanos};
 
 use crate::append::PreparedRecord;
@@ -21,7 +21,7 @@ use crate::format::{Built, Compression, Content, Head, ObjectBuilder, RecordRef,
 use crate::info::lease_hint;
 use crate::objects::{Object, Place, pack_name};
 use crate::reader::Reader;
-use crate::recent::Taken;
+use crate::recent::{Kept, KeptRecord, Taken};
 use crate::tables::{Position, Tables};
 use crate::tree::{TILE_LEAVES, TILE_LEVELS};
 use crate::verify::check_block;
@@ -228,7 +228,7 @@ impl Packer {
         let mut next = range.start;
         while next < range.end {
             let recent = self.reader.recent().holding(next);
-            let Some((first, taken)) = recent else {
+            let Some(kept) = recent else {
                 // Block by block, so that what comes after is asked for again.
                 let end = range.end.min(self.reader.object(next)?.head.end());
                 self.reader.scan_objects(next..end, &mut |object, record| {
@@ -237,9 +237,8 @@ impl Packer {
                 next = end;
                 continue;
             };
-            let object = self.reader.object(next)?;
-            let end = range.end.min(object.head.end());
-            each_taken(&object, (first, &taken), next..end, f)?;
+            let end = range.end.min(kept.end);
+            each_kept(&*self.reader.object(next)?, &kept, next..end, f)?;
             next = end;
         }
         Ok(())
@@ -293,29 +292,18 @@ impl Packer {
 /// What is done with each record of a pack.
 type Each<'a> = dyn FnMut(&Object, Position, RecordRef<'_>) -> Result<(), ReadError> + 'a;
 
-/// `taken` with the index of its first record.
-fn each_taken(
+fn each_kept(
     object: &Object,
-    (first, taken): (u64, &[Taken]),
+    kept: &Kept,
     range: Range<u64>,
     f: &mut Each<'_>,
 ) -> Result<(), ReadError> {
-    let mut index = first;
-    for taken in taken {
-        let records = taken.new_records();
-        let in_run = |wanted: u64| {
-            let before = usize::try_from(wanted.saturating_sub(index)).unwrap_or(usize::MAX);
-            before.min(records.len())
-        };
-        let (from, to) = (in_run(range.start), in_run(range.end));
-        for (at, record) in (from..).zip(&records[from..to]) {
-            let &Taken { source, boot, epoch, first_seq, .. } = taken;
-            let PreparedRecord { header, payload, leaf } = record;
-            let (leaf, seq) = (*leaf, Seq(first_seq.0 + at as u64));
-            let position = Position { index: index + at as u64, leaf, source, boot, seq, epoch };
-            f(object, position, RecordRef { header, leaf, data_key: 0, payload })?;
-        }
-        index += records.len() as u64;
+    for KeptRecord { index, seq, taken, record } in kept.records(range) {
+        let &Taken { source, boot, epoch, .. } = taken;
+        let PreparedRecord { header, payload, leaf } = record;
+        let leaf = *leaf;
+        let position = Position { index, leaf, source, boot, seq, epoch };
+        f(object, position, RecordRef { header, leaf, data_key: 0, payload })?;
     }
     Ok(())
 }

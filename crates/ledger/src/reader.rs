@@ -15,8 +15,8 @@ use stele_merkle::{Hash, LeafIndex, LogVerifier, TreeSize};
 use stele_record::{Boot, LedgerTime, Seq, SourceId};
 use stele_store::{ObjectName, Store, StoreError};
 
-pub use self::records::StoredRecord;
 pub(crate) use self::records::record;
+pub use self::records::{RecordContent, StoredRecord};
 use crate::ReadError;
 use crate::cache::Cache;
 use crate::format::{

@@ -1,5 +1,5 @@
-//! The newest records as they were checked when they came in, so that packing has not to read and
-//! hash their segments again.
+//! The newest records as they were checked when they came in, so that neither packing nor whoever
+//! follows the log has to read and hash their segments again.
 //!
 //! Not here: anything that was read from a store. A segment that is not here (there was no room,
 //! another process wrote it, or it is older than this process) is read and checked.
@@ -52,6 +52,45 @@ struct Segment {
     taken: Arc<Vec<Taken>>,
 }
 
+/// The records of a segment.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    first: u64,
+    /// Index after the last one.
+    pub(crate) end: u64,
+    taken: Arc<Vec<Taken>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct KeptRecord<'a> {
+    pub(crate) index: u64,
+    pub(crate) seq: Seq,
+    /// What it came with.
+    pub(crate) taken: &'a Taken,
+    pub(crate) record: &'a PreparedRecord,
+}
+
+impl Kept {
+    /// Those of a range.
+    pub(crate) fn records(&self, range: Range<u64>) -> impl Iterator<Item = KeptRecord<'_>> {
+        let mut next = self.first;
+        self.taken.iter().flat_map(move |taken| {
+            let (first, records) = (next, taken.new_records());
+            next += records.len() as u64;
+            let in_run = |wanted: u64| {
+                let before = usize::try_from(wanted.saturating_sub(first)).unwrap_or(usize::MAX);
+                before.min(records.len())
+            };
+            let (from, to) = (in_run(range.start), in_run(range.end));
+            (from as u64..).zip(&records[from..to]).map(move |(at, record)| {
+                let (index, seq) = (first + at, Seq(taken.first_seq.0 + at));
+                KeptRecord { index, seq, taken, record }
+            })
+        })
+    }
+}
+
 impl Recent {
     /// Keeps the records of a segment if there is room.
     pub(crate) fn keep(&mut self, range: Range<u64>, bytes: usize, taken: Vec<Taken>) {
@@ -63,10 +102,11 @@ impl Recent {
         self.segments.insert(range.start, segment);
     }
 
-    /// The segment that holds `index`, and the index of its first record.
-    pub(crate) fn holding(&self, index: u64) -> Option<(u64, Arc<Vec<Taken>>)> {
-        let (first, segment) = self.segments.range(..=index).next_back()?;
-        (index < segment.end).then(|| (*first, Arc::clone(&segment.taken)))
+    /// The segment that holds `index`.
+    pub(crate) fn holding(&self, index: u64) -> Option<Kept> {
+        let (first, Segment { end, taken, .. }) = self.segments.range(..=index).next_back()?;
+        let kept = || Kept { first: *first, end: *end, taken: Arc::clone(taken) };
+        (index < *end).then(kept)
     }
 
     /// Forgets the segments that end there or before.
@@ -82,7 +122,7 @@ mod tests {
     use super::*;
 
     fn firsts(recent: &Recent) -> Vec<Option<u64>> {
-        [0, 9, 10, 29, 30].map(|index| recent.holding(index).map(|(first, _)| first)).into()
+        [0, 9, 10, 29, 30].map(|index| recent.holding(index).map(|kept| kept.first)).into()
     }
 
     #[test]

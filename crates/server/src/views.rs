@@ -193,7 +193,7 @@ fn fold(ledger: &Ledger, state: &State, size: u64) -> Result<(), FollowError> {
     let end = size.min(first + FOLD_BATCH_RECORDS_MAX);
     let mut records = Vec::new();
     let mut bytes = 0;
-    ledger.scan(first..end, &mut |record| {
+    ledger.contents(first..end, &mut |record| {
         bytes += record.payload.as_ref().map_or(0, bytes::Bytes::len);
         records.push(record);
         if bytes < FOLD_BATCH_BYTES_TARGET {

@@ -10,6 +10,7 @@ use super::Reader;
 use crate::ReadError;
 use crate::format::{BlockHeaders, CLEAR, Codec, Entry};
 use crate::objects::{Object, read_part};
+use crate::recent::KeptRecord;
 
 /// A record with everything that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,23 @@ pub struct StoredRecord {
     pub salt: Option<Salt>,
     /// When the ledger took it in.
     pub ledger_time: LedgerTime,
+}
+
+/// What a record says, without what proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordContent {
+    /// Its place in the log.
+    pub index: LeafIndex,
+    /// The decoded header.
+    pub header: Header,
+    /// The payload; `None` if its data key is gone.
+    pub payload: Option<Bytes>,
+}
+
+impl From<StoredRecord> for RecordContent {
+    fn from(record: StoredRecord) -> Self {
+        Self { index: record.index, header: record.header, payload: record.payload }
+    }
 }
 
 impl Reader {
@@ -62,10 +80,40 @@ impl Reader {
         range: Range<u64>,
         each: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
+        self.walk(range, each, |range| self.stored(range))
+    }
+
+    /// What all records of `range` say, as [`Reader::scan`], for whoever derives something of it. The
+    /// newest ones are given as they were checked when this process took them in: they are not read
+    /// back, so this says nothing about what is stored.
+    ///
+    /// # Errors
+    /// As [`Reader::scan`].
+    pub fn contents(
+        &self,
+        range: Range<u64>,
+        each: &mut dyn FnMut(RecordContent) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.walk(range, each, |range| {
+            let kept = self.recent().holding(range.start);
+            if let Some(kept) = kept {
+                return kept.records(range).map(kept_content).collect();
+            }
+            Ok(self.stored(range)?.into_iter().map(RecordContent::from).collect())
+        })
+    }
+
+    /// Gives the records of `range`, cut to what the log holds, which `read` gives piece by piece.
+    fn walk<T>(
+        &self,
+        range: Range<u64>,
+        each: &mut dyn FnMut(T) -> ControlFlow<()>,
+        read: impl Fn(Range<u64>) -> Result<Vec<T>, ReadError>,
+    ) -> Result<(), ReadError> {
         let end = range.end.min(self.size().0);
         let mut next = range.start;
         while next < end {
-            let records = self.with_object(next, |object| self.block(object, next..end))?;
+            let records = read(next..end)?;
             next += records.len() as u64;
             for record in records {
                 if each(record).is_break() {
@@ -74,6 +122,11 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// As [`Reader::block`], of the object that holds the range's first record.
+    fn stored(&self, range: Range<u64>) -> Result<Vec<StoredRecord>, ReadError> {
+        self.with_object(range.start, |object| self.block(object, range.clone()))
     }
 
     /// All records of `range` with the object that each is in; the range must be in the log.
@@ -123,6 +176,17 @@ impl Reader {
         let size = self.size();
         if index < size.0 { Ok(()) } else { Err(ReadError::OutOfRange { index, size }) }
     }
+}
+
+fn kept_content(kept: KeptRecord<'_>) -> Result<RecordContent, ReadError> {
+    let KeptRecord { index, record, .. } = kept;
+    let header = Header::decode(&record.header).map_err(|error| ReadError::Corrupt {
+        object: "memory".to_owned(),
+        record: Some(index),
+        what: error.to_string(),
+    })?;
+    let payload = Some(record.payload.clone());
+    Ok(RecordContent { index: LeafIndex(index), header, payload })
 }
 
 fn in_memory(range: &Range<u64>) -> Range<usize> {

@@ -50,3 +50,36 @@ fn append_prove_reopen_repeat() {
     assert_eq!(reader.size(), TreeSize(703));
     assert_eq!(reader.signed_checkpoint().unwrap().size, TreeSize(703));
 }
+
+/// Whoever derives something of the newest records gets them from memory; whoever checks what is stored
+/// does not.
+#[test]
+fn contents_of_the_newest_records_are_not_read_back() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let ledger = create(&store, 65_536);
+    let mut source = Source::new(7, 1);
+    let sent: Vec<_> = (0..3)
+        .flat_map(|_| {
+            let submission = source.events(50, 100);
+            ledger.append_blocking(submission.clone()).unwrap();
+            submission.records
+        })
+        .collect();
+    for segment in store.list("segments/", None).unwrap() {
+        store.retire(&segment).unwrap();
+    }
+    for range in [0..u64::MAX, 49..51, 149..150, 150..151] {
+        let mut next = usize::try_from(range.start).unwrap();
+        ledger
+            .contents(range.clone(), &mut |content| {
+                assert_eq!(content.index.0, next as u64);
+                assert_eq!(content.header.encode(), sent[next].header);
+                assert_eq!(content.payload.as_ref(), Some(&sent[next].payload));
+                next += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(next as u64, range.end.min(sent.len() as u64).max(range.start));
+    }
+    ledger.scan(0..1, &mut |_| ControlFlow::Continue(())).unwrap_err();
+}

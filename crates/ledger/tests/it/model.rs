@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use stele_ledger::{Ledger, Receipt, fsck};
+use stele_ledger::{Ledger, Receipt, RecordContent, fsck};
 use stele_merkle::{
     LeafIndex, MemoryTree, TreeSize, consistency_proof, inclusion_proof, root, tile,
     verify_inclusion,
@@ -60,6 +60,23 @@ impl Model {
             })
             .unwrap();
         assert_eq!(next, self.leaves.len());
+        for first in [0, size.0 / 3, size.0] {
+            let mut contents = Vec::new();
+            ledger
+                .contents(first..size.0 - size.0 / 5, &mut |content| {
+                    contents.push(content);
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            let mut scanned: Vec<RecordContent> = Vec::new();
+            ledger
+                .scan(first..size.0 - size.0 / 5, &mut |record| {
+                    scanned.push(record.into());
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(contents, scanned);
+        }
     }
 
     fn check_proofs(&self, ledger: &Ledger, random: &mut Random) {

@@ -191,7 +191,7 @@ impl Follower {
 fn fold(ledger: &Ledger, state: &State, size: u64) -> Result<(), FollowError> {
     let first = state.next_index();
     let end = size.min(first + FOLD_BATCH_RECORDS_MAX);
-    let mut records = Vec::new();
+    let mut records = Vec::with_capacity(usize::try_from(end - first).unwrap_or_default());
     let mut bytes = 0;
     ledger.contents(first..end, &mut |record| {
         bytes += record.payload.as_ref().map_or(0, bytes::Bytes::len);

@@ -80,7 +80,17 @@ impl Reader {
         range: Range<u64>,
         each: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.walk(range, each, |range| self.stored(range))
+        let end = range.end.min(self.size().0);
+        let mut next = range.start;
+        while next < end {
+            for record in self.stored(next..end)? {
+                next += 1;
+                if each(record).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What all records of `range` say, as [`Reader::scan`], for whoever derives something of it. The
@@ -94,32 +104,25 @@ impl Reader {
         range: Range<u64>,
         each: &mut dyn FnMut(RecordContent) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.walk(range, each, |range| {
-            let kept = self.recent().holding(range.start);
-            if let Some(kept) = kept {
-                return kept.records(range).map(kept_content).collect();
-            }
-            Ok(self.stored(range)?.into_iter().map(RecordContent::from).collect())
-        })
-    }
-
-    /// Gives the records of `range`, cut to what the log holds, which `read` gives piece by piece.
-    fn walk<T>(
-        &self,
-        range: Range<u64>,
-        each: &mut dyn FnMut(T) -> ControlFlow<()>,
-        read: impl Fn(Range<u64>) -> Result<Vec<T>, ReadError>,
-    ) -> Result<(), ReadError> {
         let end = range.end.min(self.size().0);
         let mut next = range.start;
         while next < end {
-            let records = read(next..end)?;
-            next += records.len() as u64;
-            for record in records {
-                if each(record).is_break() {
+            let kept = self.recent().holding(next);
+            let Some(kept) = kept else {
+                for record in self.stored(next..end)? {
+                    next += 1;
+                    if each(record.into()).is_break() {
+                        return Ok(());
+                    }
+                }
+                continue;
+            };
+            for record in kept.records(next..end) {
+                if each(kept_content(record)?).is_break() {
                     return Ok(());
                 }
             }
+            next = kept.end;
         }
         Ok(())
     }

@@ -23,7 +23,8 @@ const COMPRESS_FROM_BYTES: usize = 512;
 const BARE_PAYLOAD_BYTES_MEAN: u64 = 4096;
 
 /// Level at which is tried whether a part can be compressed at all: on noise a high one would take
-/// its time for nothing.
+/// its time for nothing. Headers with their commitments are left at it: what is not noise there is the
+/// same in all.
 const TRIAL_LEVEL: i32 = 1;
 
 /// How parts are stored.
@@ -84,6 +85,15 @@ pub(crate) struct ObjectBuilder {
     in_block: u64,
     blocks: Vec<BlockEntry>,
     out: Parts,
+}
+
+/// How hard a part is compressed.
+#[derive(Debug, Clone, Copy)]
+enum Effort {
+    /// At [`TRIAL_LEVEL`].
+    Trial,
+    /// At the object's level.
+    Level,
 }
 
 /// A part of a block, and its bytes one after the other.
@@ -216,10 +226,10 @@ impl ObjectBuilder {
         if self.compressor.is_some() && raw.len() > 1 {
             raw = vec![raw.concat().into()];
         }
-        let payloads = self.encode(&raw, self.payload_digest);
+        let payloads = self.encode(&raw, self.payload_digest, Effort::Level);
         let whole = self.bare(&headers, &payloads, &raw);
         let bare = whole.is_some();
-        let headers = whole.unwrap_or_else(|| self.encode(&[headers], true));
+        let headers = whole.unwrap_or_else(|| self.encode(&[headers], true, Effort::Trial));
         let [headers, payloads] = [headers, payloads].map(|(part, bytes)| {
             bytes.iter().for_each(|bytes| self.out.push(bytes));
             part
@@ -244,14 +254,14 @@ impl ObjectBuilder {
         let whole = decode_bare(0, &bare, 0..self.leaves.len(), opener).ok()?;
         let leaves = whole.entries.iter().map(|entry| entry.leaf);
         let same = leaves.eq(self.leaves.iter().copied());
-        let stored = self.encode(&[bare], true);
+        let stored = self.encode(&[bare], true, Effort::Level);
         (same && stored.0.codec == Codec::Zstd).then_some(stored)
     }
 
     /// A part as it is stored, and its bytes.
-    fn encode(&mut self, raw: &[Bytes], with_digest: bool) -> StoredPart {
+    fn encode(&mut self, raw: &[Bytes], with_digest: bool, effort: Effort) -> StoredPart {
         let raw_len: usize = raw.iter().map(Bytes::len).sum();
-        if let Some(compressed) = self.compress(raw, raw_len) {
+        if let Some(compressed) = self.compress(raw, raw_len, effort) {
             let digest = Some(Sha256::digest(&compressed).into());
             let stored_len = compressed.len() as u64;
             let part = Part { codec: Codec::Zstd, stored_len, raw_len: raw_len as u64, digest };
@@ -266,15 +276,18 @@ impl ObjectBuilder {
         (Part { codec: Codec::Raw, stored_len, raw_len: stored_len, digest }, raw.to_vec())
     }
 
-    fn compress(&mut self, raw: &[Bytes], raw_len: usize) -> Option<Vec<u8>> {
+    fn compress(&mut self, raw: &[Bytes], raw_len: usize, effort: Effort) -> Option<Vec<u8>> {
         let Compressor { trial, compress, decompress } = self.compressor.as_mut()?;
         if raw_len < COMPRESS_FROM_BYTES {
             return None;
         }
         let [input] = raw else { return None };
         let pays = |compressed: &Vec<u8>| compressed.len() + raw_len / 8 <= raw_len;
-        trial.compress(input).ok().filter(pays)?;
-        let compressed = compress.compress(input).ok().filter(pays)?;
+        let tried = trial.compress(input).ok().filter(pays)?;
+        let compressed = match effort {
+            Effort::Trial => tried,
+            Effort::Level => compress.compress(input).ok().filter(pays)?,
+        };
         // What is stored instead of bytes that were hashed must be them.
         let same = decompress.decompress(&compressed, raw_len).is_ok_and(|back| back == *input);
         same.then_some(compressed)

@@ -1,7 +1,8 @@
 //! Reading: records, proofs and tiles, always from bytes that are checked against the tree.
 //!
 //! What is read from the store is believed only if its leaf hash is the one in the tree and its
-//! payload is what the header commits to.
+//! payload is what the header commits to. Of the newest records [`Reader::contents`] gives what was
+//! checked when they came in (`recent`).
 
 mod proofs;
 pub(crate) mod records;

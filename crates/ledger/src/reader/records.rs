@@ -80,17 +80,7 @@ impl Reader {
         range: Range<u64>,
         each: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let end = range.end.min(self.size().0);
-        let mut next = range.start;
-        while next < end {
-            for record in self.stored(next..end)? {
-                next += 1;
-                if each(record).is_break() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
+        self.walk(range, |rest| self.give_block(rest, each))
     }
 
     /// What all records of `range` say, as [`Reader::scan`], for whoever derives something of it. The
@@ -104,32 +94,48 @@ impl Reader {
         range: Range<u64>,
         each: &mut dyn FnMut(RecordContent) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
+        self.walk(range, |rest| {
+            let kept = self.recent().holding(rest.start);
+            let Some(kept) = kept else {
+                return self.give_block(rest, &mut |record| each(record.into()));
+            };
+            for record in kept.records(rest) {
+                if each(kept_content(record)?).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(kept.end))
+        })
+    }
+
+    /// Calls `give` with what is left of a range, cut to what the log holds, until it wants no more;
+    /// it says where to go on.
+    fn walk(
+        &self,
+        range: Range<u64>,
+        mut give: impl FnMut(Range<u64>) -> Result<ControlFlow<(), u64>, ReadError>,
+    ) -> Result<(), ReadError> {
         let end = range.end.min(self.size().0);
         let mut next = range.start;
         while next < end {
-            let kept = self.recent().holding(next);
-            let Some(kept) = kept else {
-                for record in self.stored(next..end)? {
-                    next += 1;
-                    if each(record.into()).is_break() {
-                        return Ok(());
-                    }
-                }
-                continue;
-            };
-            for record in kept.records(next..end) {
-                if each(kept_content(record)?).is_break() {
-                    return Ok(());
-                }
+            match give(next..end)? {
+                ControlFlow::Continue(after) => next = after,
+                ControlFlow::Break(()) => break,
             }
-            next = kept.end;
         }
         Ok(())
     }
 
-    /// As [`Reader::block`], of the object that holds the range's first record.
-    fn stored(&self, range: Range<u64>) -> Result<Vec<StoredRecord>, ReadError> {
-        self.with_object(range.start, |object| self.block(object, range.clone()))
+    /// Gives the records of [`Reader::block`]; says where they end.
+    fn give_block(
+        &self,
+        range: Range<u64>,
+        each: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<(), u64>, ReadError> {
+        let block = |object: &Object| self.block(object, range.clone());
+        let records = self.with_object(range.start, block)?;
+        let after = range.start + records.len() as u64;
+        Ok(records.into_iter().try_for_each(each).map_continue(|()| after))
     }
 
     /// All records of `range` with the object that each is in; the range must be in the log.
